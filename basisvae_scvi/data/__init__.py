@@ -1,0 +1,31 @@
+"""What the package accepts and what it writes: fields, checks, matrix access, AnnData keys."""
+
+from ._checks import (
+    check_binary,
+    check_counts,
+    check_obs_key,
+    check_same_genes,
+    check_size_factors,
+    describe_location,
+    warn_empty,
+)
+from ._fields import MatrixField
+from ._keys import DEFAULT_KEY, Keys
+from ._matrices import feature_moments, iter_rows, row_sums, to_dense
+
+__all__ = [
+    "DEFAULT_KEY",
+    "Keys",
+    "MatrixField",
+    "check_binary",
+    "check_counts",
+    "check_obs_key",
+    "check_same_genes",
+    "check_size_factors",
+    "describe_location",
+    "feature_moments",
+    "iter_rows",
+    "row_sums",
+    "to_dense",
+    "warn_empty",
+]

@@ -1,0 +1,153 @@
+"""Checks of what the user hands in. Every message names the key and the cure."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+
+from ._matrices import iter_rows, row_sums, stored_values
+
+
+def describe_location(layer: str | None) -> str:
+    """How the user writes the place of the matrix."""
+    return "adata.X" if layer is None else f"adata.layers[{layer!r}]"
+
+
+def _shortened(names: Iterable, limit: int = 5) -> str:
+    names = [str(n) for n in names]
+    listed = ", ".join(names[:limit])
+    return listed if len(names) <= limit else f"{listed}, … ({len(names)} in all)"
+
+
+def check_obs_key(adata: AnnData, key: str | None, argument: str) -> None:
+    """Raise KeyError if ``key`` is not a column of ``adata.obs``."""
+    if key is not None and key not in adata.obs:
+        raise KeyError(
+            f"{argument}={key!r} is not a column of adata.obs; "
+            f"there are: {_shortened(adata.obs.columns, 12) or 'none'}."
+        )
+
+
+def check_layer(adata: AnnData, layer: str | None) -> None:
+    """Raise KeyError for a missing layer, ValueError for a missing X."""
+    if layer is not None and layer not in adata.layers:
+        raise KeyError(
+            f"layer={layer!r} is not in adata.layers; "
+            f"there are: {_shortened(adata.layers.keys(), 12) or 'none'}. "
+            "Leave layer out to use adata.X."
+        )
+    if layer is None and adata.X is None:
+        raise ValueError("adata.X is empty; name the matrix with layer=...")
+
+
+def check_names(adata: AnnData) -> None:
+    """Raise ValueError for duplicate gene names: every table of ours is keyed by gene."""
+    if not adata.var_names.is_unique:
+        duplicates = adata.var_names[adata.var_names.duplicated()].unique()
+        raise ValueError(
+            f"adata.var_names has duplicates: {_shortened(duplicates)}. "
+            "Make them unique with adata.var_names_make_unique()."
+        )
+
+
+def check_finite(matrix, location: str) -> None:
+    """Raise ValueError if a NaN or an infinity is stored anywhere in the matrix."""
+    for rows, block in iter_rows(matrix):
+        values = stored_values(block)
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"{location} contains NaN or infinite values (first in cells "
+                f"{rows.start}-{rows.stop - 1}). Remove or replace them before setup_anndata."
+            )
+
+
+def check_counts(matrix, location: str, *, allow_non_integer: bool = False) -> None:
+    """Raise ValueError unless the matrix holds raw counts: non-negative whole numbers.
+
+    All entries are read. A log-normalised matrix is the usual mistake and is named as such.
+    """
+    largest = 0.0
+    is_integer = True
+    for _, block in iter_rows(matrix):
+        values = stored_values(block)
+        if values.size == 0:
+            continue
+        if values.min() < 0:
+            raise ValueError(
+                f"{location} contains negative values, but the likelihood is one for counts. "
+                "Name the raw counts with layer=..., or use gene_likelihood='gaussian'."
+            )
+        largest = max(largest, float(values.max()))
+        is_integer = is_integer and bool((values == np.rint(values)).all())
+    if is_integer or allow_non_integer:
+        return
+    looks_like = " (it looks log-normalised)" if largest < 30 else ""
+    raise ValueError(
+        f"{location} contains non-integer values{looks_like}, but the likelihood is one for "
+        "counts. Name the raw counts with layer=..., use gene_likelihood='gaussian', or pass "
+        "allow_non_integer=True if fractional counts are meant."
+    )
+
+
+def check_binary(matrix, location: str) -> None:
+    """Raise ValueError unless all entries are 0 or 1."""
+    for _, block in iter_rows(matrix):
+        values = stored_values(block)
+        if not np.isin(values, (0, 1)).all():
+            raise ValueError(
+                f"{location} contains values other than 0 and 1, which "
+                "gene_likelihood='bernoulli' needs. Threshold the data first."
+            )
+
+
+def warn_empty(matrix, totals: np.ndarray, location: str) -> None:
+    """Warn of cells and genes without a single count; the model can handle both."""
+    n_cells = int((row_sums(matrix) == 0).sum())
+    n_genes = int((totals == 0).sum())
+    if n_cells:
+        warnings.warn(
+            f"{n_cells} cell(s) of {location} have no counts: their z comes from the prior. "
+            "Filter them with scanpy.pp.filter_cells(adata, min_counts=1).",
+            UserWarning,
+            stacklevel=3,
+        )
+    if n_genes:
+        warnings.warn(
+            f"{n_genes} gene(s) of {location} have no counts: they can only be called flat. "
+            "Filter them with scanpy.pp.filter_genes(adata, min_counts=1).",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def check_size_factors(values: np.ndarray, key: str) -> None:
+    """Raise ValueError unless all size factors are positive and finite."""
+    values = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(values).all() or (values <= 0).any():
+        raise ValueError(
+            f"size_factor_key={key!r}: adata.obs[{key!r}] must be positive and finite; "
+            f"{int((~(values > 0)).sum())} value(s) are not. Recompute it, or leave "
+            "size_factor_key out to use the observed library size."
+        )
+
+
+def check_same_genes(found: pd.Index, expected: np.ndarray) -> None:
+    """Raise ValueError unless ``found`` are the model's genes in the model's order."""
+    expected = pd.Index(np.asarray(expected, dtype=str))
+    found = pd.Index(np.asarray(found, dtype=str))
+    if found.equals(expected):
+        return
+    missing = expected.difference(found, sort=False)
+    if len(missing):
+        raise ValueError(
+            f"adata lacks {len(missing)} of the model's genes: {_shortened(missing)}. "
+            "BasisVAE.prepare_query_anndata(adata, model) pads and orders them."
+        )
+    raise ValueError(
+        "adata.var_names are not the model's genes in the model's order. Reorder with "
+        "adata[:, model.get_var_names()].copy(), or BasisVAE.prepare_query_anndata(adata, model)."
+    )

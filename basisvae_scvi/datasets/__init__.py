@@ -1,0 +1,18 @@
+"""Data to try the model on: simulators that keep their truth, and one real data set."""
+
+from ._counts import expected_counts, simulate_counts
+from ._marrow import marrow_erythroid
+from ._shapes import BASES, SHAPES, Shape, basis_values
+from ._toy import toy_groups, toy_shifts
+
+__all__ = [
+    "BASES",
+    "SHAPES",
+    "Shape",
+    "basis_values",
+    "expected_counts",
+    "marrow_erythroid",
+    "simulate_counts",
+    "toy_groups",
+    "toy_shifts",
+]

@@ -1,0 +1,119 @@
+"""Starting values of z: the order of the cells along their manifold."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import scanpy as sc
+from anndata import AnnData
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+from sklearn.decomposition import PCA
+
+from basisvae_scvi.data import to_dense
+from basisvae_scvi.likelihood import Likelihood
+
+_N_NEIGHBORS = 15
+_N_COMPONENTS = 30
+_MIN_CELLS_FOR_GRAPH = 30
+
+
+def _normalised(matrix, size_factor: np.ndarray | None) -> np.ndarray | sparse.csr_matrix:
+    """log1p of size-normalised counts, or the data themselves."""
+    values = matrix[:] if not isinstance(matrix, np.ndarray) else matrix
+    if size_factor is None:
+        return to_dense(values)
+    values = sparse.csr_matrix(values, dtype=np.float64)
+    normalised = sparse.diags(1.0 / np.maximum(size_factor, 1e-6)) @ values
+    return normalised.log1p().tocsr()
+
+
+def _standardised(z: np.ndarray) -> np.ndarray:
+    spread = z.std(axis=0)
+    return (z - z.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+
+
+def _even(z: np.ndarray) -> np.ndarray:
+    """Ranks of each coordinate, spread evenly and scaled to unit variance."""
+    ranks = np.argsort(np.argsort(z, axis=0, kind="stable"), axis=0, kind="stable")
+    return _standardised((ranks + 0.5) / len(z))
+
+
+def _principal_components(values, n_components: int, seed: int) -> np.ndarray:
+    n_components = min(n_components, min(values.shape) - 1)
+    solver = "arpack" if sparse.issparse(values) else "auto"
+    return PCA(n_components, svd_solver=solver, random_state=seed).fit_transform(values)
+
+
+def _diffusion(components: np.ndarray, n_latent: int, seed: int) -> np.ndarray | None:
+    """Leading diffusion components, or ``None`` where the neighbour graph falls apart."""
+    cells = AnnData(components.astype(np.float32))
+    n_neighbors = min(_N_NEIGHBORS, len(components) - 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sc.pp.neighbors(
+            cells, n_neighbors=n_neighbors, use_rep="X", method="gauss", random_state=seed
+        )
+        n_parts, _ = connected_components(cells.obsp["connectivities"], directed=False)
+        if n_parts > 1:
+            return None
+        n_comps = max(3, n_latent + 1)
+        sc.tl.diffmap(cells, n_comps=n_comps, random_state=seed)
+    return np.asarray(cells.obsm["X_diffmap"], dtype=np.float64)[:, 1 : n_latent + 1]
+
+
+def start_latent(
+    matrix,
+    size_factor: np.ndarray | None,
+    likelihood: Likelihood,
+    *,
+    n_latent: int,
+    init: str,
+    seed: int,
+) -> np.ndarray:
+    """Find z⁰, each coordinate with mean 0 and variance 1.
+
+    Parameters
+    ----------
+    matrix
+        Cells × genes.
+    size_factor
+        Shape ``(N,)``, or ``None`` where they do not apply.
+    likelihood
+        Observation model; counts are log-normalised first.
+    n_latent
+        Number of coordinates Q.
+    init
+        ``"manifold"`` (diffusion components of the neighbour graph, evenly spread),
+        ``"pca"`` or ``"random"``.
+    seed
+        Seed.
+
+    Returns
+    -------
+    Shape ``(N, Q)``.
+    """
+    n_obs = matrix.shape[0]
+    rng = np.random.default_rng(seed)
+    if init == "random":
+        return rng.standard_normal((n_obs, n_latent))
+    values = _normalised(matrix, size_factor if likelihood.is_count else None)
+    n_wanted = max(_N_COMPONENTS, n_latent)
+    if min(values.shape) <= max(2, n_latent):
+        return rng.standard_normal((n_obs, n_latent))
+    components = _principal_components(values, n_wanted, seed)
+    if init == "pca":
+        return _even(components[:, :n_latent])
+    diffusion = None
+    if n_obs >= _MIN_CELLS_FOR_GRAPH:
+        diffusion = _diffusion(components, n_latent, seed)
+        if diffusion is None:
+            warnings.warn(
+                "The neighbour graph of the cells falls into separate parts, so z starts from "
+                "principal components. Consider one lineage at a time, or give z a start of "
+                "your own: train(init=<.obs or .obsm key>).",
+                UserWarning,
+                stacklevel=2,
+            )
+    return _even(components[:, :n_latent] if diffusion is None else diffusion)

@@ -1,0 +1,214 @@
+"""Make the module agree with the starting values, so that joint training does not un-learn them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from scvi import REGISTRY_KEYS
+from torch import Tensor
+
+from basisvae_scvi.likelihood import Pairs
+from basisvae_scvi.module import OUTPUT_KEYS, BasisFunctions, BasisVAEModule, FeatureConstants
+
+from ._pooling import PooledCells, pool_cells
+from ._profile import working_model
+from ._shapes import CurveSpace, ShapeSearch, shift_grid
+
+_BASIS_FIT_STEPS = 400
+_BASIS_FIT_RATE = 0.03
+ENCODER_STEPS = 600
+ENCODER_RATE = 2e-3
+# Pairs with less than this responsibility take over scale and shift from the profile table.
+_ACTIVE = 1e-3
+
+
+def fit_basis_functions(functions: BasisFunctions, points: np.ndarray, curves: np.ndarray) -> None:
+    """Fit the first networks to curves by least squares; the others stay as they are.
+
+    Parameters
+    ----------
+    functions
+        Basis functions; basis k + 1 is fitted to ``curves[k]``.
+    points
+        Support points, shape ``(G, Q)``.
+    curves
+        Values, shape ``(K', G)`` with K' ≤ K − 1.
+    """
+    if len(curves) == 0:
+        return
+    target = curves
+    if functions.normalize:
+        size = np.abs(curves).mean(axis=1, keepdims=True)
+        target = curves / np.maximum(size, 1e-8)
+    z = torch.as_tensor(points, dtype=torch.float32)
+    goal = torch.as_tensor(target.T, dtype=torch.float32)
+    optimizer = torch.optim.Adam(functions.parameters(), lr=_BASIS_FIT_RATE)
+    for step in range(_BASIS_FIT_STEPS):
+        optimizer.param_groups[0]["lr"] = _BASIS_FIT_RATE * (1.0 - step / _BASIS_FIT_STEPS)
+        optimizer.zero_grad()
+        fitted = functions._link(functions._raw(z))[:, : len(curves)]
+        (fitted - goal).square().mean(0).sum().backward()
+        optimizer.step()
+
+
+def fit_encoder(
+    module: BasisVAEModule, batches: Iterable[tuple[np.ndarray, dict[str, Tensor]]], z: np.ndarray
+) -> Iterator[float]:
+    """Train the encoder to predict z⁰, with its own error as variance; yields the loss.
+
+    Parameters
+    ----------
+    module
+        Module whose encoder is trained.
+    batches
+        Minibatches as ``(cell indices, tensors)``; as many steps are made as there are batches.
+    z
+        Starting values of all cells, shape ``(N, Q)``.
+    """
+    target = torch.as_tensor(z, dtype=torch.float32)
+    optimizer = torch.optim.Adam(module.z_encoder.parameters(), lr=ENCODER_RATE)
+    module.train()
+    for step, (cells, tensors) in enumerate(batches):
+        optimizer.param_groups[0]["lr"] = ENCODER_RATE * max(0.05, 1.0 - step / ENCODER_STEPS)
+        qz = module.inference(**module._get_inference_input(tensors))[OUTPUT_KEYS.QZ]
+        loss = -qz.log_prob(target[cells].to(qz.loc.device)).sum(-1).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        yield loss.item()
+
+
+def start_shapes(
+    module: BasisVAEModule,
+    pooled: PooledCells,
+    constants: FeatureConstants,
+    *,
+    n_obs: int,
+    seed: int,
+) -> int:
+    """Find the shapes of the genes on pooled cells and fit the basis functions to them.
+
+    Returns
+    -------
+    Number of bases that were given a shape, the flat one not counted.
+    """
+    genes = module.genes
+    model = working_model(module.likelihood, pooled, constants, genes.scale_invariant)
+    space = CurveSpace.over(pooled.z, shift_grid(genes.translation_invariant))
+    search = ShapeSearch(
+        model,
+        space,
+        positive=module.likelihood.is_count,
+        n_obs=n_obs,
+        rng=np.random.default_rng(seed),
+    )
+    curves = search.run(module.n_basis - 1)
+    fit_basis_functions(module.basis, space.points, curves)
+    return len(curves)
+
+
+class AssignmentRefresher:
+    """Coordinate ascent on q(w), λ and δ, with z, the bases and the nuisances held.
+
+    The profile table proposes λ and δ for every (gene, basis) pair; the exact likelihood on a
+    fixed sample of cells decides between proposal and current value, and sets φ in closed form.
+
+    Parameters
+    ----------
+    tensors
+        Minibatch of all sampled cells, with the keys of the data loader.
+    n_obs
+        Number of training cells that the sample stands for.
+    constants
+        Data constants of the features.
+    """
+
+    def __init__(self, tensors: dict[str, Tensor], n_obs: int, constants: FeatureConstants):
+        self.tensors, self.n_obs, self.constants = tensors, n_obs, constants
+
+    @property
+    def n_sampled(self) -> int:
+        """Number of sampled cells."""
+        return self.tensors[REGISTRY_KEYS.X_KEY].shape[0]
+
+    def _latent(self, module: BasisVAEModule, tensors: dict[str, Tensor]) -> Tensor:
+        outputs = module.inference(**module._get_inference_input(tensors))
+        qz = outputs[OUTPUT_KEYS.QZ]
+        return outputs[OUTPUT_KEYS.Z] if qz is None else qz.loc
+
+    def _propose(self, module: BasisVAEModule, z: Tensor, tensors: dict[str, Tensor]):
+        """λ and δ of all pairs from the profile table on pooled cells."""
+        genes, device = module.genes, z.device
+        size_factor = module.size_factors(tensors)
+        pooled = pool_cells(
+            tensors[REGISTRY_KEYS.X_KEY].cpu().numpy(),
+            z.double().cpu().numpy(),
+            None if size_factor is None else size_factor.double().cpu().numpy().ravel(),
+        )
+        shifts = shift_grid(genes.translation_invariant)
+        points = torch.as_tensor(pooled.z, dtype=torch.float32, device=device)
+        deltas = [0.0] if shifts is None else shifts.tolist()
+        values = torch.stack([module.basis(points + delta).T for delta in deltas])
+        model = working_model(module.likelihood, pooled, self.constants, genes.scale_invariant)
+        table = model.table(values.double().cpu().numpy(), shifts)
+        scale = torch.as_tensor(table.scale, dtype=torch.float32, device=device)
+        shift = None if shifts is None else shifts[table.shift_index]
+        if shift is not None:
+            shift = torch.as_tensor(shift, dtype=torch.float32, device=device)
+        return scale.clamp_min(1e-4), shift
+
+    def _evidence(self, module: BasisVAEModule, z: Tensor, tensors, pairs: Pairs) -> Tensor:
+        """Σ_n log p, scaled to all cells, plus log priors, for each pair."""
+        phi = module.assignment()
+        per_pair = module.log_likelihood(tensors, z, phi, pairs).per_pair
+        evidence = per_pair * (self.n_obs / self.n_sampled)
+        return evidence + module.genes.log_prior_per_pair(pairs)
+
+    @torch.no_grad()
+    def __call__(self, module: BasisVAEModule, *, keep_active: bool = True) -> None:
+        """Refresh q(w), λ and δ.
+
+        Parameters
+        ----------
+        module
+            Module to update in place.
+        keep_active
+            Whether pairs in use keep their λ and δ where these fit better than the proposal;
+            ``False`` takes over every proposal, as at the start.
+        """
+        was_training = module.training
+        module.eval()
+        tensors = {
+            key: value.to(module.device) if isinstance(value, Tensor) else value
+            for key, value in self.tensors.items()
+        }
+        z = self._latent(module, tensors)
+        genes = module.genes
+        n_genes, n_basis = genes.n_genes, module.n_basis
+        everything = Pairs.all(n_genes, n_basis, z.device)
+        active = Pairs.active(module.assignment(), _ACTIVE)
+        current = self._evidence(module, z, tensors, active) if keep_active else None
+        kept = genes.gene_state(active)
+        genes.set_state(
+            everything, *self._flat_pairs(everything, *self._propose(module, z, tensors))
+        )
+        evidence = self._evidence(module, z, tensors, everything).reshape(n_genes, n_basis)
+        if keep_active:
+            is_better = current > active.select(evidence)
+            better = Pairs(active.gene[is_better], active.basis[is_better])
+            genes.set_state(better, *(None if v is None else v[is_better] for v in kept))
+            evidence[better.gene, better.basis] = current[is_better]
+        module.assignment.update(evidence, module.assignment_weight)
+        module.train(was_training)
+
+    @staticmethod
+    def _flat_pairs(pairs: Pairs, scale: Tensor, shift: Tensor | None):
+        return pairs.select(scale), None if shift is None else pairs.select(shift)
+
+
+def pooled_start(matrix, z: np.ndarray, size_factor: np.ndarray | None, seed: int) -> PooledCells:
+    """Pool the cells for the search of shapes: more pools for more latent dimensions."""
+    n_pools = 60 if z.shape[1] == 1 else 200
+    return pool_cells(matrix, z, size_factor, n_pools=n_pools, seed=seed)

@@ -1,0 +1,18 @@
+"""E_q(w)[log p(y | z, w)]: observation models, and the backends that sum them over pairs."""
+
+from ._families import LIKELIHOODS, MEAN_FLOOR, Likelihood, get_likelihood
+from ._mixture import BasisEvaluator, MixtureLogLikelihood, Observations, Pairs
+from ._torch import expected_log_likelihood, expected_observation
+
+__all__ = [
+    "LIKELIHOODS",
+    "MEAN_FLOOR",
+    "BasisEvaluator",
+    "Likelihood",
+    "MixtureLogLikelihood",
+    "Observations",
+    "Pairs",
+    "expected_log_likelihood",
+    "expected_observation",
+    "get_likelihood",
+]

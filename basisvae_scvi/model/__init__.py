@@ -1,0 +1,5 @@
+"""The public model class."""
+
+from ._model import BasisVAE
+
+__all__ = ["BasisVAE"]

@@ -1,0 +1,384 @@
+"""BasisVAE: the public model class."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from anndata import AnnData
+from scvi import REGISTRY_KEYS
+from scvi.data import AnnDataManager
+from scvi.data.fields import (
+    CategoricalJointObsField,
+    CategoricalObsField,
+    NumericalJointObsField,
+    NumericalObsField,
+    ObsmField,
+)
+from scvi.model.base import (
+    ArchesMixin,
+    BaseModelClass,
+    RNASeqMixin,
+    UnsupervisedTrainingMixin,
+    VAEMixin,
+)
+
+from basisvae_scvi.data import (
+    MatrixField,
+    check_binary,
+    check_counts,
+    check_obs_key,
+    check_same_genes,
+    check_size_factors,
+    describe_location,
+)
+from basisvae_scvi.inference import BasisVAETrainingPlan
+from basisvae_scvi.likelihood import get_likelihood
+from basisvae_scvi.module import SCHEMES, TENSOR_KEYS, BasisVAEModule
+
+from ._accessors import AccessorsMixin
+from ._constants import feature_constants
+from ._query import QueryMixin
+from ._training import TrainingMixin
+
+
+def _check_choice(value: str, choices: tuple[str, ...], argument: str) -> None:
+    if value not in choices:
+        raise ValueError(f"{argument}={value!r} is unknown; choose one of {[*choices]}.")
+
+
+def _check_positive(value: float, argument: str, minimum: float = 0.0) -> None:
+    if not np.isfinite(value) or value <= minimum:
+        raise ValueError(f"{argument}={value} must be greater than {minimum:g}.")
+
+
+class BasisVAE(
+    AccessorsMixin,
+    TrainingMixin,
+    QueryMixin,
+    RNASeqMixin,
+    VAEMixin,
+    ArchesMixin,
+    UnsupervisedTrainingMixin,
+    BaseModelClass,
+):
+    """BasisVAE: order cells along a process and group genes by the shape of their course.
+
+    One model gives the latent order z of the cells, the groups of genes that follow the same
+    basis function of z, and for every gene how strongly (scale λ) and how much earlier or later
+    (shift δ) it follows its group (Märtens & Yau, AISTATS 2020). For counts, gene j under basis k
+    has mean μ_njk = s_n · m_j · exp(c_bj) · λ_jk · b_k(z_n + δ_jk).
+
+    Parameters
+    ----------
+    adata
+        AnnData registered with :meth:`setup_anndata`.
+    registry
+        Registry of a saved model, for use without data.
+    n_basis
+        Number of basis functions K, the flat one included. Choose it larger than needed: unused
+        bases stay empty.
+    n_latent
+        Number of latent dimensions Q; 1 is a pseudotime.
+    scale_invariant
+        Whether every gene has a scale λ under each basis (eq 2 of the paper); without, eq 1.
+    translation_invariant
+        Whether every gene has a shift δ under each basis (eq 3). A gene with δ > 0 runs through
+        its group's course earlier.
+    gene_likelihood
+        ``"zinb"``, ``"nb"`` or ``"poisson"`` for counts; ``"gaussian"`` or ``"bernoulli"`` for
+        other features.
+    dispersion
+        ``"gene"``, or ``"gene-batch"`` for one dispersion per gene and batch.
+    zero_inflation
+        For ``"zinb"``: dropout logits per ``"gene"``, or as a function of z (``"latent"``).
+    inference
+        Treatment of the mixing proportions π: ``"collapsed"`` (integrated out),
+        ``"non-collapsed"`` (a variational Dirichlet) or ``"fixed_pi"`` (uniform).
+    concentration
+        Dirichlet concentration α; below 1 favours few bases.
+    latent_weight
+        β_z, the weight of KL(q(z) ‖ p(z)).
+    assignment_weight
+        β_w, the weight of KL_w; larger values merge similar groups.
+    gene_prior
+        ``"assigned"`` weighs the priors of λ_jk and δ_jk with φ_jk; ``"all"`` is the paper's sum
+        over all pairs.
+    n_hidden, n_layers, dropout_rate
+        Encoder: units per layer, layers, dropout.
+    n_hidden_basis
+        Hidden units of each basis function.
+    n_grid
+        Grid points from which shifted bases are interpolated when ``n_latent=1``; 0 evaluates
+        the networks directly, which is exact and slow.
+    allow_non_integer
+        Accept fractional counts, e.g. from ambient-RNA correction or transcript quantification.
+
+    Raises
+    ------
+    ValueError
+        If the data do not suit the likelihood, or an argument is out of range; the message names
+        the key and the cure.
+
+    Examples
+    --------
+    >>> import basisvae_scvi as bv
+    >>> adata = bv.datasets.simulate_counts(n_obs=200, n_vars=40, seed=1)
+    >>> bv.BasisVAE.setup_anndata(adata)
+    >>> model = bv.BasisVAE(adata, n_basis=6, gene_likelihood="nb")
+    >>> model.train(max_epochs=5, seed=0, enable_progress_bar=False)
+    >>> model.get_assignments().shape
+    (40, 6)
+
+    Notes
+    -----
+    The flat basis is always there and is always labelled ``"0"``: a gene that does not change
+    along z has a home. The remaining groups are numbered by where their basis peaks.
+    """
+
+    _module_cls = BasisVAEModule
+    _training_plan_cls = BasisVAETrainingPlan
+
+    def __init__(
+        self,
+        adata: AnnData | None = None,
+        registry: dict | None = None,
+        n_basis: int = 50,
+        n_latent: int = 1,
+        scale_invariant: bool = True,
+        translation_invariant: bool = False,
+        gene_likelihood: Literal["zinb", "nb", "poisson", "gaussian", "bernoulli"] = "zinb",
+        dispersion: Literal["gene", "gene-batch"] = "gene",
+        zero_inflation: Literal["gene", "latent"] = "gene",
+        inference: Literal["collapsed", "non-collapsed", "fixed_pi"] = "collapsed",
+        concentration: float = 0.1,
+        latent_weight: float = 1.0,
+        assignment_weight: float = 1.0,
+        gene_prior: Literal["assigned", "all"] = "assigned",
+        n_hidden: int = 128,
+        n_layers: int = 1,
+        dropout_rate: float = 0.1,
+        n_hidden_basis: int = 16,
+        n_grid: int = 513,
+        allow_non_integer: bool = False,
+    ):
+        super().__init__(adata, registry)
+        self.init_params_ = self._get_init_params(locals())
+        self._check_arguments(**{k: v for k, v in locals().items() if k in _CHECKED})
+        likelihood = get_likelihood(gene_likelihood)
+        if adata is not None:
+            self._check_data(likelihood, allow_non_integer)
+        self.module = self._module_cls(
+            self.summary_stats.n_vars,
+            n_batch=self.summary_stats.n_batch,
+            n_cats_per_cov=self._categories_per_covariate(),
+            n_continuous_cov=self.summary_stats.get("n_extra_continuous_covs", 0),
+            n_basis=n_basis,
+            n_latent=n_latent,
+            n_hidden=n_hidden,
+            n_layers=n_layers,
+            dropout_rate=dropout_rate,
+            n_hidden_basis=n_hidden_basis,
+            n_grid=n_grid,
+            scale_invariant=scale_invariant,
+            translation_invariant=translation_invariant,
+            gene_likelihood=gene_likelihood,
+            dispersion=dispersion,
+            zero_inflation=zero_inflation,
+            inference=inference,
+            concentration=concentration,
+            latent_weight=latent_weight,
+            assignment_weight=assignment_weight,
+            gene_prior=gene_prior,
+            **self._observed_latent_arguments(n_latent),
+            constants=None if adata is None else self._compute_constants(likelihood),
+        )
+        self.orientation_ = 1
+        self.latent_reference_ = None
+        self.seed_ = None
+        self.is_query_ = False
+        self._model_summary_string = (
+            f"BasisVAE model with the following parameters: \nn_basis: {n_basis}, "
+            f"n_latent: {n_latent}, gene_likelihood: {gene_likelihood}, "
+            f"scale_invariant: {scale_invariant}, "
+            f"translation_invariant: {translation_invariant}, inference: {inference}."
+        )
+
+    @classmethod
+    def setup_anndata(
+        cls,
+        adata: AnnData,
+        layer: str | None = None,
+        batch_key: str | None = None,
+        size_factor_key: str | None = None,
+        categorical_covariate_keys: list[str] | None = None,
+        continuous_covariate_keys: list[str] | None = None,
+        latent_key: str | None = None,
+        **kwargs,
+    ) -> None:
+        """Register the data with the model class.
+
+        Parameters
+        ----------
+        adata
+            Cells × genes; dense, CSR, CSC, sparse arrays or backed.
+        layer
+            Layer with the raw counts; ``None`` for ``adata.X``.
+        batch_key
+            Column of ``.obs``: genes get a log offset per batch, the bases are shared.
+        size_factor_key
+            Column of ``.obs`` with size factors; ``None`` for observed library over its median.
+        categorical_covariate_keys, continuous_covariate_keys
+            Columns of ``.obs`` that the encoder sees beside the expression.
+        latent_key
+            Column of ``.obs`` or key of ``.obsm`` with an observed z, e.g. a time or another
+            tool's pseudotime; it is standardised. Then no encoder is trained.
+
+        Raises
+        ------
+        KeyError
+            For a key that is not there; the message lists those that are.
+        ValueError
+            For duplicate gene names, non-finite values or unusable size factors.
+
+        Examples
+        --------
+        >>> import basisvae_scvi as bv
+        >>> adata = bv.datasets.simulate_counts(n_obs=60, n_vars=30, n_batches=2)
+        >>> bv.BasisVAE.setup_anndata(adata, batch_key="batch")
+        """
+        setup_method_args = cls._get_setup_method_args(**locals())
+        check_obs_key(adata, batch_key, "batch_key")
+        check_obs_key(adata, size_factor_key, "size_factor_key")
+        for key in categorical_covariate_keys or []:
+            check_obs_key(adata, key, "categorical_covariate_keys")
+        for key in continuous_covariate_keys or []:
+            check_obs_key(adata, key, "continuous_covariate_keys")
+        if size_factor_key is not None:
+            check_size_factors(adata.obs[size_factor_key].to_numpy(), size_factor_key)
+        fields = [
+            MatrixField(REGISTRY_KEYS.X_KEY, layer),
+            CategoricalObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
+            NumericalObsField(REGISTRY_KEYS.SIZE_FACTOR_KEY, size_factor_key, required=False),
+            CategoricalJointObsField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
+            NumericalJointObsField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
+        ]
+        if latent_key is not None:
+            fields.append(cls._latent_field(adata, latent_key))
+        manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
+        manager.register_fields(adata, **kwargs)
+        cls.register_manager(manager)
+
+    @staticmethod
+    def _latent_field(adata: AnnData, key: str) -> NumericalObsField | ObsmField:
+        if key in adata.obsm:
+            values, field = adata.obsm[key], ObsmField(TENSOR_KEYS.OBSERVED_LATENT, key)
+        else:
+            check_obs_key(adata, key, "latent_key")
+            values = adata.obs[key].to_numpy()
+            field = NumericalObsField(TENSOR_KEYS.OBSERVED_LATENT, key)
+        if not np.isfinite(np.asarray(values, dtype=np.float64)).all():
+            raise ValueError(
+                f"latent_key={key!r} has missing or infinite values. Keep only the cells that "
+                "have one, e.g. adata[adata.obs[key].notna()].copy()."
+            )
+        return field
+
+    @staticmethod
+    def _check_arguments(**arguments) -> None:
+        _check_choice(arguments["inference"], SCHEMES, "inference")
+        _check_choice(arguments["dispersion"], ("gene", "gene-batch"), "dispersion")
+        _check_choice(arguments["zero_inflation"], ("gene", "latent"), "zero_inflation")
+        _check_choice(arguments["gene_prior"], ("assigned", "all"), "gene_prior")
+        for name in ("n_latent", "n_hidden_basis", "concentration"):
+            _check_positive(arguments[name], name)
+        for name in ("latent_weight", "assignment_weight"):
+            _check_positive(arguments[name], name)
+        _check_positive(arguments["n_basis"], "n_basis", minimum=1)
+
+    def _check_data(self, likelihood, allow_non_integer: bool) -> None:
+        matrix = self._matrix()
+        location = describe_location(self._setup_argument("layer"))
+        if likelihood.is_count:
+            check_counts(matrix, location, allow_non_integer=allow_non_integer)
+        elif likelihood.name == "bernoulli":
+            check_binary(matrix, location)
+        n_vars, n_basis = matrix.shape[1], self.init_params_["non_kwargs"]["n_basis"]
+        if n_basis > n_vars:
+            raise ValueError(
+                f"n_basis={n_basis} exceeds the {n_vars} gene(s) of {location}; "
+                f"pass n_basis={max(2, n_vars // 2)} or fewer, or keep more genes."
+            )
+
+    def _setup_argument(self, name: str):
+        """Argument of ``setup_anndata`` with which the data were registered."""
+        return self.registry["setup_args"].get(name)
+
+    def _matrix(self):
+        """The registered data matrix, in whatever storage the user keeps it."""
+        return self.adata_manager.get_from_registry(REGISTRY_KEYS.X_KEY)
+
+    def _given_size_factor(self) -> np.ndarray | None:
+        """The user's size factors, shape ``(N,)``, or ``None``."""
+        if self._setup_argument("size_factor_key") is None:
+            return None
+        return np.asarray(
+            self.adata_manager.get_from_registry(REGISTRY_KEYS.SIZE_FACTOR_KEY)
+        ).ravel()
+
+    def _compute_constants(self, likelihood):
+        return feature_constants(self._matrix(), likelihood, self._given_size_factor())
+
+    def _categories_per_covariate(self) -> list[int] | None:
+        registries = self.registry["field_registries"]
+        state = registries.get(REGISTRY_KEYS.CAT_COVS_KEY, {}).get("state_registry", {})
+        return list(state["n_cats_per_key"]) if "n_cats_per_key" in state else None
+
+    def _observed_latent_arguments(self, n_latent: int) -> dict:
+        if self._setup_argument("latent_key") is None:
+            return {"observed_latent": False}
+        if self.adata is None:
+            return {"observed_latent": True}
+        z = np.asarray(self.adata_manager.get_from_registry(TENSOR_KEYS.OBSERVED_LATENT))
+        z = z.reshape(len(z), -1).astype(np.float64)
+        if z.shape[1] != n_latent:
+            raise ValueError(
+                f"latent_key={self._setup_argument('latent_key')!r} has {z.shape[1]} "
+                f"dimension(s), but n_latent={n_latent}; make them equal."
+            )
+        spread = z.std(axis=0)
+        return {
+            "observed_latent": True,
+            "latent_centre": z.mean(axis=0),
+            "latent_spread": np.where(spread > 0, spread, 1.0),
+        }
+
+    def _validate_anndata(
+        self, adata: AnnData | None = None, copy_if_view: bool = True
+    ) -> AnnData:
+        """As in scvi-tools, and genes must be the model's, in its order."""
+        if adata is not None:
+            check_same_genes(adata.var_names, self.get_var_names())
+        try:
+            return super()._validate_anndata(adata, copy_if_view=copy_if_view)
+        except ValueError as error:
+            if "not found in source registry" in str(error):
+                raise ValueError(
+                    f"{error} A batch or covariate value is new to the model: map the cells with "
+                    "BasisVAE.load_query_data(adata, model) and train that for a few epochs."
+                ) from error
+            raise
+
+
+_CHECKED = (
+    "inference",
+    "dispersion",
+    "zero_inflation",
+    "gene_prior",
+    "n_latent",
+    "n_hidden_basis",
+    "concentration",
+    "latent_weight",
+    "assignment_weight",
+    "n_basis",
+)

@@ -1,0 +1,48 @@
+"""Reproducible randomness that leaves the caller's generators as they were."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import scvi
+import torch
+
+
+def resolve_seed(seed: int | None) -> int:
+    """The seed to use: the given one, scvi-tools' global one, or a fresh one.
+
+    Raises
+    ------
+    ValueError
+        If the seed is not a whole number from 0 to 2³² − 1.
+    """
+    if seed is None:
+        seed = scvi.settings.seed
+    if seed is None:
+        seed = int(np.random.SeedSequence().generate_state(1)[0])
+    if not 0 <= int(seed) < 2**32:
+        raise ValueError(f"seed={seed} must be a whole number from 0 to 4294967295.")
+    return int(seed)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed Python, numpy, torch and scvi-tools for a block; restore all of them afterwards."""
+    states = random.getstate(), np.random.get_state(), scvi.settings._seed
+    devices = list(range(torch.cuda.device_count()))
+    logger = logging.getLogger("lightning.fabric.utilities.seed")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with torch.random.fork_rng(devices=devices):
+            scvi.settings.seed = seed
+            yield
+    finally:
+        logger.setLevel(level)
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        scvi.settings._seed = states[2]

@@ -1,0 +1,297 @@
+"""train(): starting values, joint training, and what is remembered of it."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scvi.dataloaders import DataSplitter
+from scvi.utils import track
+from torch import Tensor
+
+from basisvae_scvi.data import check_obs_key, describe_location, feature_moments, warn_empty
+from basisvae_scvi.inference import (
+    ENCODER_STEPS,
+    AssignmentRefresher,
+    GracefulStop,
+    fit_encoder,
+    pooled_start,
+    start_latent,
+    start_shapes,
+    survive_interrupt,
+)
+from basisvae_scvi.module import FeatureConstants
+
+from ._constants import observed_library
+from ._seed import resolve_seed, seeded
+
+logger = logging.getLogger(__name__)
+
+INIT_METHODS = ("manifold", "pca", "random")
+_MAX_EPOCHS = 150
+_MIN_EPOCHS = 20
+_CELLS_FOR_MAX_EPOCHS = 10_000
+# The refresh of q(w) looks at up to this many entries of the data matrix at a time.
+_REFRESH_CELLS = 2048
+_REFRESH_ELEMENTS = 20_000_000
+
+
+def default_max_epochs(n_obs: int) -> int:
+    """150 epochs up to 10,000 cells, fewer for more, so that the number of steps stays alike."""
+    return int(np.clip(_MAX_EPOCHS * _CELLS_FOR_MAX_EPOCHS / n_obs, _MIN_EPOCHS, _MAX_EPOCHS))
+
+
+class TrainingMixin:
+    """Starting values and training."""
+
+    def train(
+        self,
+        max_epochs: int | None = None,
+        *,
+        seed: int | None = None,
+        init: str = "manifold",
+        accelerator: str = "auto",
+        devices: int | list[int] | str = "auto",
+        train_size: float | None = None,
+        validation_size: float | None = None,
+        shuffle_set_split: bool = True,
+        batch_size: int = 128,
+        early_stopping: bool = False,
+        datasplitter_kwargs: dict | None = None,
+        plan_kwargs: dict | None = None,
+        **trainer_kwargs,
+    ) -> None:
+        """Find starting values (first call only) and train all parameters jointly.
+
+        Parameters
+        ----------
+        max_epochs
+            Passes over the cells; by default 150 for up to 10,000 cells and fewer for more.
+        seed
+            Seed of everything random. The same seed on the same machine gives the same numbers.
+            By default ``scvi.settings.seed``, else a fresh one; :attr:`seed_` tells which.
+        init
+            Start of z: ``"manifold"`` (diffusion map of the cells), ``"pca"``, ``"random"``, or a
+            column of ``.obs`` / key of ``.obsm``. Not used with an observed z, for query models,
+            or when training is continued.
+        accelerator, devices
+            As in Lightning: ``"cpu"``, ``"gpu"``, ``"auto"`` …
+        train_size, validation_size
+            Fractions of the cells. By default all cells are trained on, or 90 % with early
+            stopping.
+        shuffle_set_split
+            Whether the split is random.
+        batch_size
+            Cells per step.
+        early_stopping
+            Stop when ``elbo_validation`` no longer improves.
+        datasplitter_kwargs, plan_kwargs, **trainer_kwargs
+            Passed on to :class:`scvi.dataloaders.DataSplitter`,
+            :class:`basisvae_scvi.inference.BasisVAETrainingPlan` and
+            :class:`scvi.train.Trainer`.
+
+        Raises
+        ------
+        ValueError
+            For fewer than two training cells, or an ``init`` that does not fit the data.
+
+        Examples
+        --------
+        >>> import basisvae_scvi as bv
+        >>> adata = bv.datasets.simulate_counts(n_obs=100, n_vars=30)
+        >>> bv.BasisVAE.setup_anndata(adata)
+        >>> model = bv.BasisVAE(adata, n_basis=4)
+        >>> model.train(max_epochs=2, seed=1, enable_progress_bar=False)
+        """
+        self.seed_ = resolve_seed(seed)
+        if train_size is None and validation_size is None:
+            train_size = 0.9 if early_stopping else 1.0
+        with seeded(self.seed_):
+            split = self._split_cells(train_size, validation_size, shuffle_set_split, batch_size)
+            plan_kwargs = dict(plan_kwargs or {})
+            if not self.is_query_:
+                quiet = trainer_kwargs.get("enable_progress_bar") is False
+                refresher = self._start(split[0], init, quiet=quiet)
+                plan_kwargs.setdefault("refresher", refresher)
+            stop = GracefulStop()
+            trainer_kwargs["callbacks"] = [*(trainer_kwargs.get("callbacks") or []), stop]
+            trainer_kwargs.setdefault("check_val_every_n_epoch", 1 if len(split[1]) else None)
+            with survive_interrupt(stop), warnings.catch_warnings():
+                # LayerNorm has no trouble with a last minibatch of one or two cells.
+                warnings.filterwarnings("ignore", message="Last batch will have a small size")
+                super().train(
+                    max_epochs=max_epochs or default_max_epochs(len(split[0])),
+                    accelerator=accelerator,
+                    devices=devices,
+                    batch_size=batch_size,
+                    early_stopping=early_stopping,
+                    datasplitter_kwargs={
+                        **(datasplitter_kwargs or {}),
+                        "external_indexing": split,
+                    },
+                    plan_kwargs=plan_kwargs,
+                    **trainer_kwargs,
+                )
+            self._finish_training(split)
+
+    def _split_cells(
+        self, train_size, validation_size, shuffle: bool, batch_size: int
+    ) -> list[np.ndarray]:
+        """Indices of training, validation and test cells."""
+        if self.adata is None:
+            raise ValueError("The model has no data: load it with adata=... to train it.")
+        if self.adata.n_obs < 2 and not self.is_query_:
+            raise ValueError(
+                f"adata has {self.adata.n_obs} cell(s); at least 2 are needed to order them. "
+                "Was adata subset by mistake?"
+            )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Last batch will have a small size")
+            splitter = DataSplitter(
+                self.adata_manager,
+                train_size=train_size,
+                validation_size=validation_size,
+                shuffle_set_split=shuffle,
+                batch_size=batch_size,
+            )
+        splitter.setup()
+        return [np.asarray(s) for s in (splitter.train_idx, splitter.val_idx, splitter.test_idx)]
+
+    # -- starting values ----------------------------------------------------------------------
+
+    def _start(self, train_cells: np.ndarray, init: str, *, quiet: bool) -> AssignmentRefresher:
+        """Give a fresh model its starting values; returns what refreshes q(w) during training."""
+        module, constants = self.module, self._module_constants()
+        refresher = AssignmentRefresher(
+            self._load_cells(self._refresh_sample(train_cells)), len(train_cells), constants
+        )
+        if self.is_trained_:
+            return refresher
+        matrix = self._matrix()
+        if module.likelihood.is_count:
+            location = describe_location(self._setup_argument("layer"))
+            warn_empty(matrix, feature_moments(matrix).total, location)
+        size_factor = self._size_factors(matrix)
+        z = self._start_z(matrix, size_factor, init)
+        module.to("cpu")
+        self._reset_module()
+        logger.info("Searching the shapes of the genes")
+        pooled = pooled_start(matrix, z, size_factor, self.seed_)
+        n_shapes = start_shapes(module, pooled, constants, n_obs=self.adata.n_obs, seed=self.seed_)
+        logger.info("Found %d shapes beside the flat one", n_shapes)
+        if not module.observed_latent:
+            batches = self._random_batches(train_cells, ENCODER_STEPS)
+            losses = fit_encoder(module, batches, z)
+            for _ in track(
+                losses, description="Ordering cells", total=ENCODER_STEPS, disable=quiet
+            ):
+                pass
+        refresher(module, keep_active=False)
+        return refresher
+
+    def _reset_module(self) -> None:
+        """Draw all parameters anew, so that the result depends on the seed of train() alone."""
+        for part in self.module.modules():
+            if part is not self.module and hasattr(part, "reset_parameters"):
+                part.reset_parameters()
+        self.module.assignment.set(torch.full_like(self.module.assignment(), 1.0) / self._n_basis)
+
+    def _start_z(self, matrix, size_factor: np.ndarray | None, init: str) -> np.ndarray:
+        module = self.module
+        if module.observed_latent:
+            values = self._load_cells(np.arange(self.adata.n_obs), only_latent=True)
+            centred = values - module.latent_centre.cpu().numpy()
+            return centred / module.latent_spread.cpu().numpy()
+        if init in INIT_METHODS:
+            return start_latent(
+                matrix,
+                size_factor,
+                module.likelihood,
+                n_latent=module.n_latent,
+                init=init,
+                seed=self.seed_,
+            )
+        return self._given_z(init)
+
+    def _given_z(self, key: str) -> np.ndarray:
+        adata = self.adata
+        if key not in adata.obsm:
+            if key not in adata.obs:
+                raise ValueError(
+                    f"init={key!r} is neither one of {[*INIT_METHODS]} nor a column of adata.obs "
+                    "or a key of adata.obsm."
+                )
+            check_obs_key(adata, key, "init")
+        values = adata.obsm[key] if key in adata.obsm else adata.obs[key].to_numpy()
+        z = np.asarray(values, dtype=np.float64).reshape(adata.n_obs, -1)
+        if z.shape[1] < self.module.n_latent or not np.isfinite(z).all():
+            raise ValueError(
+                f"init={key!r} must give {self.module.n_latent} finite number(s) per cell; it has "
+                f"{z.shape[1]} column(s) and {int((~np.isfinite(z)).sum())} missing value(s)."
+            )
+        z = z[:, : self.module.n_latent]
+        return (z - z.mean(0)) / np.where(z.std(0) > 0, z.std(0), 1.0)
+
+    def _size_factors(self, matrix) -> np.ndarray | None:
+        """Size factors of all cells, shape ``(N,)``; ``None`` where they do not apply."""
+        if not self.module.likelihood.is_count:
+            return None
+        given = self._given_size_factor()
+        return (
+            observed_library(matrix)[0] / float(self.module.genes.library)
+            if (given is None)
+            else given
+        )
+
+    def _module_constants(self) -> FeatureConstants:
+        genes = self.module.genes
+        scale, level, dispersion = (
+            t.cpu().numpy().astype(np.float64)
+            for t in (genes.feature_scale, genes.feature_level, genes.start_dispersion)
+        )
+        return FeatureConstants(scale, level, dispersion, float(genes.library))
+
+    # -- cells --------------------------------------------------------------------------------
+
+    def _refresh_sample(self, train_cells: np.ndarray) -> np.ndarray:
+        n_genes = self.module.genes.n_genes
+        n_cells = min(len(train_cells), _REFRESH_CELLS, max(64, _REFRESH_ELEMENTS // n_genes))
+        rng = np.random.default_rng(self.seed_)
+        return np.sort(rng.choice(train_cells, n_cells, replace=False))
+
+    def _load_cells(self, cells: np.ndarray, *, only_latent: bool = False) -> Any:
+        """Tensors of some cells, in the given (ascending) order, as a data loader gives them."""
+        dataset = self.adata_manager.create_torch_dataset()
+        values = dataset[list(cells)]
+        if only_latent:
+            return np.asarray(values["observed_latent"], dtype=np.float64)
+        return {key: torch.as_tensor(np.asarray(value)) for key, value in values.items()}
+
+    def _random_batches(
+        self, train_cells: np.ndarray, n_batches: int, batch_size: int = 128
+    ) -> Iterator[tuple[np.ndarray, dict[str, Tensor]]]:
+        rng = np.random.default_rng(self.seed_)
+        dataset = self.adata_manager.create_torch_dataset()
+        size = min(batch_size, len(train_cells))
+        for _ in range(n_batches):
+            cells = np.sort(rng.choice(train_cells, size, replace=False))
+            values = dataset[list(cells)]
+            yield cells, {key: torch.as_tensor(np.asarray(v)) for key, v in values.items()}
+
+    # -- afterwards ---------------------------------------------------------------------------
+
+    def _finish_training(self, split: Sequence[np.ndarray]) -> None:
+        """Bring the model to rest and remember the range and the orientation of z."""
+        module = self.module
+        module.active_threshold = 0.0
+        module.to("cpu") if not torch.cuda.is_available() else None
+        module.eval()
+        self.is_trained_ = True
+        self.train_indices, self.validation_indices, self.test_indices = split
+        if self.is_query_:
+            return
+        self._remember_latent()

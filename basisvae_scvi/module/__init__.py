@@ -1,0 +1,22 @@
+"""The model as a torch module: encoder, basis functions, gene parameters, q(w), the bound."""
+
+from ._assignment import SCHEMES, Assignment
+from ._basis import Z_LIMIT, BasisFunctions, GridBasis, NetworkBasis, TabulatedBasis
+from ._constants import OUTPUT_KEYS, TENSOR_KEYS
+from ._genes import FeatureConstants, GeneParameters
+from ._module import BasisVAEModule
+
+__all__ = [
+    "OUTPUT_KEYS",
+    "SCHEMES",
+    "TENSOR_KEYS",
+    "Z_LIMIT",
+    "Assignment",
+    "BasisFunctions",
+    "BasisVAEModule",
+    "FeatureConstants",
+    "GeneParameters",
+    "GridBasis",
+    "NetworkBasis",
+    "TabulatedBasis",
+]

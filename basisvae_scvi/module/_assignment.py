@@ -1,0 +1,183 @@
+"""q(w) and the three treatments of the mixing proportions π (paper, section 3.3).
+
+w_j ~ Categorical(π) assigns gene j to a basis; q(w) = Π_j Categorical(φ_j). The schemes differ in
+what they do with π ~ Dirichlet(α, …, α):
+
+* ``collapsed``: π is integrated out of the bound (eqs 5-8);
+* ``non-collapsed``: q(π) = Dirichlet(ψ), a variational parameter of its own (section 3.3.1);
+* ``fixed_pi``: π is given.
+
+Every scheme knows its part of the bound, ``kl(phi)``, and what one more gene would gain by joining
+a basis, ``expected_log_weights(phi)``; from the latter follows the closed-form update of φ.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+InferenceScheme = Literal["collapsed", "non-collapsed", "fixed_pi"]
+SCHEMES: tuple[InferenceScheme, ...] = ("collapsed", "non-collapsed", "fixed_pi")
+
+_MAX_FIXED_POINT_STEPS = 200
+_FIXED_POINT_TOLERANCE = 1e-6
+
+
+def _negative_entropy(phi: Tensor) -> Tensor:
+    return torch.special.xlogy(phi, phi).sum()
+
+
+def _log_dirichlet_normaliser(concentration: Tensor) -> Tensor:
+    """Log ∫ Π_k π_k^(a_k − 1) dπ = Σ log Γ(a_k) − log Γ(Σ a_k)."""
+    return torch.lgamma(concentration).sum() - torch.lgamma(concentration.sum())
+
+
+class CollapsedProportions(nn.Module):
+    """π integrated out after the mean-field step (the closed form under eq 8).
+
+    KL_w = Σ φ log φ − log [Γ(Σα) / Π Γ(α)] − log [Π Γ(n_k + α) / Γ(P + Σα)], n_k = Σ_j φ_jk.
+    """
+
+    def __init__(self, n_basis: int, concentration: float):
+        super().__init__()
+        self.register_buffer("alpha", torch.full((n_basis,), float(concentration)))
+
+    def kl(self, phi: Tensor) -> Tensor:
+        """Negative of terms (6) and (7) of the bound."""
+        alpha = self.alpha.to(phi.dtype)
+        log_evidence = _log_dirichlet_normaliser(phi.sum(0) + alpha)
+        return _negative_entropy(phi) - (log_evidence - _log_dirichlet_normaliser(alpha))
+
+    def expected_log_weights(self, phi: Tensor) -> Tensor:
+        """Gradient of log evidence by n_k up to a constant: ψ(α + n_k), shape ``(K,)``."""
+        return torch.digamma(self.alpha.to(phi.dtype) + phi.sum(0))
+
+    def update(self, phi: Tensor) -> None:
+        """Nothing to update: π is gone."""
+
+
+class DirichletProportions(nn.Module):
+    """q(π) = Dirichlet(ψ) with its own parameters.
+
+    KL_w = Σ φ log φ − Σ_k n_k E[log π_k] + KL(Dir(ψ) ‖ Dir(α)), E[log π_k] = ψ⁰(ψ_k) − ψ⁰(Σψ).
+    The expectation, which the paper estimates from one reparameterised draw, is taken exactly, so
+    its gradient is the one of the reparameterised estimate without the noise.
+    """
+
+    def __init__(self, n_basis: int, concentration: float):
+        super().__init__()
+        self.register_buffer("alpha", torch.full((n_basis,), float(concentration)))
+        self.log_concentration = nn.Parameter(torch.zeros(n_basis))
+
+    def _expected_log_pi(self) -> Tensor:
+        psi = self.log_concentration.exp()
+        return torch.digamma(psi) - torch.digamma(psi.sum())
+
+    def kl(self, phi: Tensor) -> Tensor:
+        """KL(q(w) q(π) ‖ p(w | π) p(π))."""
+        alpha, psi = self.alpha.to(phi.dtype), self.log_concentration.exp()
+        expected = self._expected_log_pi()
+        dirichlet = ((psi - alpha) * expected).sum()
+        dirichlet = dirichlet - _log_dirichlet_normaliser(psi) + _log_dirichlet_normaliser(alpha)
+        return _negative_entropy(phi) - (phi.sum(0) * expected).sum() + dirichlet
+
+    def expected_log_weights(self, phi: Tensor) -> Tensor:
+        """E_q[log π_k], shape ``(K,)``."""
+        return self._expected_log_pi().to(phi.dtype)
+
+    @torch.no_grad()
+    def update(self, phi: Tensor) -> None:
+        """Closed-form optimum ψ_k = α + n_k."""
+        self.log_concentration.copy_((self.alpha + phi.sum(0)).log())
+
+
+class FixedProportions(nn.Module):
+    """π given, uniform unless stated: KL_w = Σ φ (log φ − log π)."""
+
+    def __init__(self, n_basis: int, proportions: Tensor | None = None):
+        super().__init__()
+        uniform = torch.full((n_basis,), 1.0 / n_basis)
+        self.register_buffer("proportions", uniform if proportions is None else proportions)
+
+    def kl(self, phi: Tensor) -> Tensor:
+        """KL(q(w) ‖ p(w | π))."""
+        return _negative_entropy(phi) - (phi * self.expected_log_weights(phi)).sum()
+
+    def expected_log_weights(self, phi: Tensor) -> Tensor:
+        """Log π_k, shape ``(K,)``."""
+        return self.proportions.to(phi.dtype).log()
+
+    def update(self, phi: Tensor) -> None:
+        """Nothing to update: π is given."""
+
+
+def _make_proportions(scheme: str, n_basis: int, concentration: float) -> nn.Module:
+    if scheme == "collapsed":
+        return CollapsedProportions(n_basis, concentration)
+    if scheme == "non-collapsed":
+        return DirichletProportions(n_basis, concentration)
+    if scheme == "fixed_pi":
+        return FixedProportions(n_basis)
+    raise ValueError(f"inference={scheme!r} is unknown; choose one of {[*SCHEMES]}.")
+
+
+class Assignment(nn.Module):
+    """q(w): the probability φ_jk that gene j follows basis k.
+
+    Parameters
+    ----------
+    n_genes
+        Number of genes P.
+    n_basis
+        Number of bases K.
+    scheme
+        Treatment of π: ``"collapsed"``, ``"non-collapsed"`` or ``"fixed_pi"``.
+    concentration
+        Dirichlet concentration α of each basis.
+    """
+
+    def __init__(
+        self, n_genes: int, n_basis: int, scheme: InferenceScheme, concentration: float = 0.1
+    ):
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(n_genes, n_basis))
+        self.proportions = _make_proportions(scheme, n_basis, concentration)
+
+    def forward(self) -> Tensor:
+        """φ, shape ``(P, K)``; rows sum to 1."""
+        return torch.softmax(self.logits, dim=-1)
+
+    def kl(self, phi: Tensor | None = None) -> Tensor:
+        """KL_w of the bound, a scalar in nats for the whole data set."""
+        return self.proportions.kl(self() if phi is None else phi)
+
+    @torch.no_grad()
+    def set(self, phi: Tensor) -> None:
+        """Make φ the current state (floored at e^-60, so that logits stay finite)."""
+        self.logits.copy_(phi.clamp_min(1e-26).log())
+        self.proportions.update(phi)
+
+    @torch.no_grad()
+    def update(self, evidence: Tensor, assignment_weight: float = 1.0) -> None:
+        """Coordinate ascent: φ_jk ∝ exp(evidence_jk / β_w + E log π_k), until it stands still.
+
+        Parameters
+        ----------
+        evidence
+            Σ_n E_q(z)[log p(y_nj | k)] plus the log priors of δ_jk and λ_jk, shape ``(P, K)``,
+            for the whole data set.
+        assignment_weight
+            β_w.
+        """
+        evidence = evidence.double() / assignment_weight
+        phi = self().double()
+        for _ in range(_MAX_FIXED_POINT_STEPS):
+            new = torch.softmax(evidence + self.proportions.expected_log_weights(phi), dim=-1)
+            change = (new - phi).abs().max()
+            phi = new
+            self.proportions.update(phi.to(self.logits.dtype))
+            if change < _FIXED_POINT_TOLERANCE:
+                break
+        self.set(phi.to(self.logits.dtype))

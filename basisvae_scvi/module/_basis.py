@@ -1,0 +1,219 @@
+"""The basis functions b_k(z): small networks, one per basis, with a fixed meaning of their scale."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+# Basis functions continue as constants outside [-Z_LIMIT, Z_LIMIT]; under the N(0, 1) prior a
+# cell lies beyond with probability 2e-9, so only shifted arguments ever get there.
+Z_LIMIT = 6.0
+
+_N_QUADRATURE_1D = 64
+_N_QUADRATURE_ND = 1024
+
+
+def prior_quadrature(n_latent: int) -> tuple[Tensor, Tensor]:
+    """Nodes ``(S, Q)`` and weights ``(S,)`` to average a function under N(0, I).
+
+    Gauss-Hermite for one and two latent dimensions, a fixed scrambled Sobol sample beyond.
+    """
+    if n_latent <= 2:
+        per_axis = _N_QUADRATURE_1D if n_latent == 1 else 24
+        node, weight = np.polynomial.hermite_e.hermegauss(per_axis)
+        weight = weight / weight.sum()
+        nodes = np.stack(np.meshgrid(*[node] * n_latent, indexing="ij"), -1)
+        weights = np.prod(np.stack(np.meshgrid(*[weight] * n_latent, indexing="ij"), -1), -1)
+        nodes, weights = nodes.reshape(-1, n_latent), weights.reshape(-1)
+        return torch.tensor(nodes, dtype=torch.float32), torch.tensor(weights, dtype=torch.float32)
+    sobol = torch.quasirandom.SobolEngine(n_latent, scramble=True, seed=0)
+    uniform = sobol.draw(_N_QUADRATURE_ND, dtype=torch.float64).clamp(1e-6, 1 - 1e-6)
+    nodes = math.sqrt(2.0) * torch.erfinv(2.0 * uniform - 1.0)
+    return nodes.float(), torch.full((_N_QUADRATURE_ND,), 1.0 / _N_QUADRATURE_ND)
+
+
+class BasisFunctions(nn.Module):
+    """K basis functions of z: the flat one (index 0) and K − 1 one-hidden-layer networks.
+
+    Each network has its own hidden units, so that one basis can be refitted without touching the
+    others. A network is ``r_k(z) = Σ_h v_kh tanh(w_khᵀ z + a_kh) + u_k``; then
+
+    * ``positive`` (counts): b_k = softplus(r_k) / E[softplus(r_k)], mean 1 under N(0, I);
+    * otherwise: b_k = r_k / sqrt(E[r_k²]), root mean square 1 under N(0, I).
+
+    Without ``normalize`` (a model with no gene-specific scale) the denominator is 1. The flat basis
+    is the constant 1.
+
+    Parameters
+    ----------
+    n_basis
+        Number of basis functions K, the flat one included.
+    n_latent
+        Number of latent dimensions Q.
+    n_hidden
+        Hidden units of each network.
+    positive
+        Whether b_k ≥ 0.
+    normalize
+        Whether to fix the scale of b_k as above.
+    n_grid
+        For ``n_latent=1``, number of grid points on [−6, 6] from which shifted values are
+        interpolated; 0 evaluates the networks directly.
+    """
+
+    flat = 0
+
+    def __init__(
+        self,
+        n_basis: int,
+        n_latent: int = 1,
+        n_hidden: int = 16,
+        positive: bool = True,
+        normalize: bool = True,
+        n_grid: int = 513,
+    ):
+        super().__init__()
+        self.n_basis, self.n_latent = n_basis, n_latent
+        self.positive, self.normalize = positive, normalize
+        self.n_grid = n_grid if n_latent == 1 else 0
+        n_networks = n_basis - 1
+        self.direction = nn.Parameter(torch.empty(n_networks, n_latent, n_hidden))
+        self.threshold = nn.Parameter(torch.empty(n_networks, n_hidden))
+        self.amplitude = nn.Parameter(torch.empty(n_networks, n_hidden))
+        self.level = nn.Parameter(torch.empty(n_networks))
+        nodes, weights = prior_quadrature(n_latent)
+        self.register_buffer("quadrature_nodes", nodes, persistent=False)
+        self.register_buffer("quadrature_weights", weights, persistent=False)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Spread the bends of the hidden units over the prior of z; draw amplitudes at random."""
+        n_networks, n_latent, n_hidden = self.direction.shape
+        unit = torch.randn(n_networks, n_latent, n_hidden)
+        unit = unit / unit.norm(dim=1, keepdim=True)
+        if n_latent == 1:
+            unit = torch.ones_like(unit)
+        steepness = torch.empty(n_networks, 1, n_hidden).uniform_(1.0, 2.0)
+        centre = torch.linspace(-2.5, 2.5, n_hidden).expand(n_networks, -1)
+        self.direction.copy_(unit * steepness)
+        self.threshold.copy_(-centre * steepness.squeeze(1))
+        self.amplitude.copy_(torch.randn(n_networks, n_hidden) / math.sqrt(n_hidden))
+        self.level.fill_(math.log(math.e - 1.0) if self.positive else 0.0)
+
+    def _link(self, raw: Tensor) -> Tensor:
+        return softplus(raw) if self.positive else raw
+
+    def _raw(self, z: Tensor) -> Tensor:
+        """Network outputs for points ``(N, Q)``, shape ``(N, K - 1)``."""
+        hidden = torch.einsum("nq,kqh->nkh", z.clamp(-Z_LIMIT, Z_LIMIT), self.direction)
+        hidden = torch.tanh(hidden + self.threshold)
+        return (hidden * self.amplitude).sum(-1) + self.level
+
+    def norms(self) -> Tensor:
+        """Denominators of all K bases, shape ``(K,)``; 1 for the flat basis."""
+        flat = self.level.new_ones(1)
+        if not self.normalize:
+            return flat.expand(self.n_basis)
+        values = self._link(self._raw(self.quadrature_nodes.to(self.level.dtype)))
+        weights = self.quadrature_weights.to(values.dtype)
+        power = weights @ values if self.positive else (weights @ values.square()).sqrt()
+        return torch.cat([flat, power.clamp_min(1e-8)])
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Evaluate all bases.
+
+        Parameters
+        ----------
+        z
+            Points, shape ``(N, Q)``.
+
+        Returns
+        -------
+        Values b_k(z_n), shape ``(N, K)``.
+        """
+        values = self._link(self._raw(z))
+        return torch.cat([values.new_ones(z.shape[0], 1), values], 1) / self.norms()
+
+    def evaluator(self, z: Tensor, shifted: bool) -> TabulatedBasis | GridBasis | NetworkBasis:
+        """Evaluator of the pairs of a minibatch with latent coordinates ``z``.
+
+        Without shifts the K values per cell are computed once; with shifts and one latent
+        dimension they are interpolated from a grid, else the networks are evaluated directly.
+        """
+        if not shifted:
+            return TabulatedBasis(self(z))
+        if self.n_grid:
+            grid = torch.linspace(-Z_LIMIT, Z_LIMIT, self.n_grid, dtype=z.dtype, device=z.device)
+            return GridBasis(self(grid[:, None]))
+        return NetworkBasis(self, self.norms())
+
+
+@dataclass(frozen=True)
+class TabulatedBasis:
+    """Bases without shifts, already evaluated at the cells: ``values`` has shape ``(N, K)``."""
+
+    values: Tensor
+
+    def at_pairs(self, z: Tensor, shift: Tensor | None, basis: Tensor) -> Tensor:
+        """Look the values up."""
+        return self.values.index_select(1, basis)
+
+
+@dataclass(frozen=True)
+class GridBasis:
+    """Bases of a one-dimensional z on an even grid over [−6, 6], shape ``(G, K)``.
+
+    Values in between are those of the cubic through the four nearest grid points (Lagrange's
+    form), whose error is at most 3/128 h⁴ max|b''''|; outside the grid the end values hold.
+    """
+
+    values: Tensor
+
+    def at_pairs(self, z: Tensor, shift: Tensor | None, basis: Tensor) -> Tensor:
+        """Interpolate b_k at z_n + δ_m."""
+        n_grid, n_basis = self.values.shape
+        points = z if shift is None else z + shift
+        step = 2.0 * Z_LIMIT / (n_grid - 1)
+        position = (points.clamp(-Z_LIMIT, Z_LIMIT) + Z_LIMIT) / step
+        cell = position.detach().floor().clamp(1, n_grid - 3)
+        t = position - cell
+        first = (cell.long() - 1) * n_basis + basis
+        flat = self.values.reshape(-1)
+        weights = (
+            -t * (t - 1) * (t - 2) / 6,
+            (t + 1) * (t - 1) * (t - 2) / 2,
+            -(t + 1) * t * (t - 2) / 2,
+            (t + 1) * t * (t - 1) / 6,
+        )
+        result = flat.new_zeros(())
+        for i, weight in enumerate(weights):
+            result = result + weight * flat[first + i * n_basis]
+        return result
+
+
+@dataclass(frozen=True)
+class NetworkBasis:
+    """Bases evaluated by their networks at every pair; any number of latent dimensions."""
+
+    functions: BasisFunctions
+    norms: Tensor
+
+    def at_pairs(self, z: Tensor, shift: Tensor | None, basis: Tensor) -> Tensor:
+        """Evaluate b_k at z_n + δ_m, the same δ in every latent dimension."""
+        f = self.functions
+        network = (basis - 1).clamp_min(0)
+        points = z[:, None, :].expand(-1, len(basis), -1)
+        points = points if shift is None else points + shift[:, None]
+        hidden = torch.einsum(
+            "nmq,mqh->nmh", points.clamp(-Z_LIMIT, Z_LIMIT), f.direction[network]
+        )
+        hidden = torch.tanh(hidden + f.threshold[network])
+        raw = (hidden * f.amplitude[network]).sum(-1) + f.level[network]
+        values = f._link(raw) / self.norms[basis]
+        return torch.where(basis == f.flat, torch.ones_like(values), values)

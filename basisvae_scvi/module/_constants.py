@@ -1,0 +1,26 @@
+"""Names of the tensors that pass between the rooms of the module."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class _TensorKeys(NamedTuple):
+    """Registry keys beside those of scvi-tools."""
+
+    OBSERVED_LATENT: str = "observed_latent"
+
+
+class _OutputKeys(NamedTuple):
+    """Keys of the dictionaries returned by ``inference`` and ``generative``."""
+
+    Z: str = "z"
+    QZ: str = "qz"
+    SIZE_FACTOR: str = "size_factor"
+    BATCH: str = "batch_index"
+    PX: str = "px"
+    PZ: str = "pz"
+
+
+TENSOR_KEYS = _TensorKeys()
+OUTPUT_KEYS = _OutputKeys()

@@ -1,0 +1,468 @@
+"""BasisVAEModule: encoder → z → bases → mixture likelihood → bound."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from scvi import REGISTRY_KEYS
+from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
+from scvi.nn import Encoder
+from torch import Tensor
+from torch.distributions import Distribution, Normal
+
+from basisvae_scvi.likelihood import (
+    Observations,
+    Pairs,
+    expected_log_likelihood,
+    expected_observation,
+    get_likelihood,
+)
+
+from ._assignment import Assignment, InferenceScheme
+from ._basis import BasisFunctions
+from ._constants import OUTPUT_KEYS, TENSOR_KEYS
+from ._genes import DispersionMode, FeatureConstants, GeneParameters, ZeroInflationMode
+from ._predictive import predictive_distribution
+from ._priors import kl_standard_normal
+
+_MIN_SIZE_FACTOR = 1e-6
+GenePrior = Literal["assigned", "all"]
+
+
+class BasisVAEModule(BaseModuleClass):
+    """The generative model and its variational posterior (paper, eqs 1-8).
+
+    For counts, gene j under basis k has mean
+    μ_njk = s_n · m_j · exp(c_bj) · λ_jk · b_k(z_n + δ_jk); see :doc:`/model` for the other
+    likelihoods and the bound.
+
+    Parameters
+    ----------
+    n_input
+        Number of genes P.
+    n_batch
+        Number of batches B.
+    n_cats_per_cov, n_continuous_cov
+        Categorical and continuous covariates of the encoder.
+    n_basis
+        Number of basis functions K, the flat one included.
+    n_latent
+        Number of latent dimensions Q.
+    n_hidden, n_layers, dropout_rate
+        Shape of the encoder.
+    n_hidden_basis
+        Hidden units of each basis function.
+    n_grid
+        Grid points for shifted basis functions when ``n_latent=1``; 0 for none.
+    scale_invariant, translation_invariant
+        Whether genes have a scale λ and a shift δ.
+    gene_likelihood
+        ``"zinb"``, ``"nb"``, ``"poisson"``, ``"gaussian"`` or ``"bernoulli"``.
+    dispersion
+        ``"gene"`` or ``"gene-batch"``.
+    zero_inflation
+        ``"gene"``, or ``"latent"`` for dropout that depends on z.
+    inference
+        ``"collapsed"``, ``"non-collapsed"`` or ``"fixed_pi"``.
+    concentration
+        Dirichlet concentration α.
+    latent_weight, assignment_weight
+        β_z and β_w: weights of KL(q(z) ‖ p(z)) and of KL_w.
+    gene_prior
+        ``"assigned"`` weighs the priors of λ_jk and δ_jk with φ_jk; ``"all"`` is the paper's sum
+        over all pairs.
+    observed_latent
+        Whether z is data; then there is no encoder.
+    latent_centre, latent_spread
+        Mean and standard deviation by which observed z is standardised, each of shape ``(Q,)``.
+    constants
+        Data constants of the features; ``None`` if a saved state follows.
+    """
+
+    def __init__(
+        self,
+        n_input: int,
+        *,
+        n_batch: int = 1,
+        n_cats_per_cov: list[int] | None = None,
+        n_continuous_cov: int = 0,
+        n_basis: int = 50,
+        n_latent: int = 1,
+        n_hidden: int = 128,
+        n_layers: int = 1,
+        dropout_rate: float = 0.1,
+        n_hidden_basis: int = 16,
+        n_grid: int = 513,
+        scale_invariant: bool = True,
+        translation_invariant: bool = False,
+        gene_likelihood: str = "zinb",
+        dispersion: DispersionMode = "gene",
+        zero_inflation: ZeroInflationMode = "gene",
+        inference: InferenceScheme = "collapsed",
+        concentration: float = 0.1,
+        latent_weight: float = 1.0,
+        assignment_weight: float = 1.0,
+        gene_prior: GenePrior = "assigned",
+        observed_latent: bool = False,
+        latent_centre: np.ndarray | None = None,
+        latent_spread: np.ndarray | None = None,
+        constants: FeatureConstants | None = None,
+    ):
+        super().__init__()
+        self.n_basis, self.n_latent, self.n_batch = n_basis, n_latent, max(1, n_batch)
+        self.likelihood = get_likelihood(gene_likelihood)
+        self.latent_weight, self.assignment_weight = latent_weight, assignment_weight
+        self.gene_prior, self.observed_latent = gene_prior, observed_latent
+        # Pairs with φ below this are left out in training; 0 keeps the bound exact.
+        self.active_threshold = 0.0
+        if observed_latent:
+            centre = np.zeros(n_latent) if latent_centre is None else latent_centre
+            spread = np.ones(n_latent) if latent_spread is None else latent_spread
+            self.register_buffer("latent_centre", torch.as_tensor(centre, dtype=torch.float32))
+            self.register_buffer("latent_spread", torch.as_tensor(spread, dtype=torch.float32))
+        else:
+            self.z_encoder = Encoder(
+                n_input + n_continuous_cov,
+                n_latent,
+                n_cat_list=[self.n_batch, *(n_cats_per_cov or [])],
+                n_layers=n_layers,
+                n_hidden=n_hidden,
+                dropout_rate=dropout_rate,
+                return_dist=True,
+                use_batch_norm=False,
+                use_layer_norm=True,
+            )
+        self.basis = BasisFunctions(
+            n_basis,
+            n_latent,
+            n_hidden_basis,
+            positive=self.likelihood.is_count,
+            normalize=scale_invariant,
+            n_grid=n_grid,
+        )
+        self.genes = GeneParameters(
+            constants or FeatureConstants.unknown(n_input),
+            self.likelihood,
+            n_basis=n_basis,
+            n_batch=self.n_batch,
+            n_latent=n_latent,
+            scale_invariant=scale_invariant,
+            translation_invariant=translation_invariant,
+            dispersion=dispersion,
+            zero_inflation=zero_inflation,
+        )
+        self.assignment = Assignment(n_input, n_basis, inference, concentration)
+
+    # -- q(z) ---------------------------------------------------------------------------------
+
+    def size_factors(self, tensors: dict[str, Tensor]) -> Tensor | None:
+        """s_n, shape ``(N, 1)``: the user's, or observed library over its median."""
+        if not self.likelihood.is_count:
+            return None
+        given = tensors.get(REGISTRY_KEYS.SIZE_FACTOR_KEY)
+        if given is None:
+            given = tensors[REGISTRY_KEYS.X_KEY].sum(1, keepdim=True) / self.genes.library
+        return given.clamp_min(_MIN_SIZE_FACTOR)
+
+    def _encoder_input(self, x: Tensor, size_factor: Tensor | None) -> Tensor:
+        if size_factor is not None:
+            return torch.log1p(x / size_factor)
+        return x / self.genes.feature_scale
+
+    def _get_inference_input(
+        self, tensors: dict[str, Tensor], full_forward_pass: bool = False
+    ) -> dict[str, Any]:
+        return {
+            "x": tensors[REGISTRY_KEYS.X_KEY],
+            OUTPUT_KEYS.SIZE_FACTOR: self.size_factors(tensors),
+            OUTPUT_KEYS.BATCH: tensors[REGISTRY_KEYS.BATCH_KEY],
+            "cont_covs": tensors.get(REGISTRY_KEYS.CONT_COVS_KEY),
+            "cat_covs": tensors.get(REGISTRY_KEYS.CAT_COVS_KEY),
+            "latent": tensors.get(TENSOR_KEYS.OBSERVED_LATENT),
+        }
+
+    @auto_move_data
+    def inference(
+        self,
+        x: Tensor,
+        size_factor: Tensor | None,
+        batch_index: Tensor,
+        cont_covs: Tensor | None = None,
+        cat_covs: Tensor | None = None,
+        latent: Tensor | None = None,
+        n_samples: int = 1,
+    ) -> dict[str, Any]:
+        """q(z | x) and a sample of it; with observed z, that z and ``None`` for q."""
+        if self.observed_latent:
+            z = (latent - self.latent_centre) / self.latent_spread
+            z = z if n_samples == 1 else z.expand(n_samples, *z.shape)
+            return {OUTPUT_KEYS.Z: z, OUTPUT_KEYS.QZ: None}
+        encoder_input = self._encoder_input(x, size_factor)
+        if cont_covs is not None:
+            encoder_input = torch.cat([encoder_input, cont_covs], dim=-1)
+        categories = () if cat_covs is None else torch.split(cat_covs, 1, dim=1)
+        qz, z = self.z_encoder(encoder_input, batch_index, *categories)
+        if n_samples > 1:
+            z = qz.sample((n_samples,))
+        return {OUTPUT_KEYS.Z: z, OUTPUT_KEYS.QZ: qz}
+
+    # -- p(y | z) -----------------------------------------------------------------------------
+
+    def _get_generative_input(
+        self, tensors: dict[str, Tensor], inference_outputs: dict[str, Any]
+    ) -> dict[str, Any]:
+        return {
+            OUTPUT_KEYS.Z: inference_outputs[OUTPUT_KEYS.Z],
+            OUTPUT_KEYS.SIZE_FACTOR: self.size_factors(tensors),
+            OUTPUT_KEYS.BATCH: tensors[REGISTRY_KEYS.BATCH_KEY],
+        }
+
+    def observations(
+        self, x: Tensor, z: Tensor, size_factor: Tensor | None, batch_index: Tensor
+    ) -> Observations:
+        """Minibatch in the form that the likelihood backends take."""
+        return Observations(
+            x=x,
+            size_factor=size_factor,
+            offset=self.genes.offsets(),
+            dispersion=self.genes.dispersions(),
+            dropout_logits=self.genes.dropout_logits(z),
+            batch=batch_index.reshape(-1).long(),
+        )
+
+    def pair_parameters(self, pairs: Pairs) -> tuple[Tensor, Tensor | None]:
+        """Scale in units of the data and shift of each pair, each of shape ``(M,)``."""
+        shifts = self.genes.shifts()
+        scale = pairs.select(self.genes.data_scales(self.n_basis))
+        return scale, None if shifts is None else pairs.select(shifts)
+
+    def pairs(self, phi: Tensor, threshold: float = 0.0) -> Pairs:
+        """Pairs with φ above ``threshold``; all of them for 0."""
+        if threshold > 0.0:
+            return Pairs.active(phi, threshold)
+        return Pairs.all(*phi.shape, device=phi.device)
+
+    @auto_move_data
+    def generative(
+        self,
+        z: Tensor,
+        size_factor: Tensor | None,
+        batch_index: Tensor,
+        transform_batch: int | None = None,
+        assignment: Tensor | None = None,
+        decode: bool = True,
+    ) -> dict[str, Distribution | None]:
+        """Predictive distribution of every gene, averaged over q(w).
+
+        Parameters
+        ----------
+        z
+            Latent coordinates, shape ``(N, Q)`` or ``(S, N, Q)``.
+        size_factor
+            Shape ``(N, 1)`` or ``None``.
+        batch_index
+            Shape ``(N, 1)``.
+        transform_batch
+            Batch to decode all cells for.
+        assignment
+            Probabilities (P, K) to use in place of φ, e.g. one-hot draws of w.
+        decode
+            ``False`` skips the predictive distribution, which training does not need.
+        """
+        pz = Normal(torch.zeros_like(z), torch.ones_like(z))
+        if not decode:
+            return {OUTPUT_KEYS.PX: None, OUTPUT_KEYS.PZ: pz}
+        if transform_batch is not None:
+            batch_index = torch.full_like(batch_index, transform_batch)
+        samples = z if z.dim() == 3 else z[None]
+        phi = self.assignment() if assignment is None else assignment
+        px = predictive_distribution(
+            self,
+            [self._decode(sample, size_factor, batch_index, phi) for sample in samples],
+            squeeze=z.dim() == 2,
+        )
+        return {OUTPUT_KEYS.PX: px, OUTPUT_KEYS.PZ: pz}
+
+    def _decode(
+        self, z: Tensor, size_factor: Tensor | None, batch_index: Tensor, phi: Tensor
+    ) -> tuple[Tensor, Observations]:
+        pairs = self.pairs(phi, threshold=1e-6)
+        scale, shift = self.pair_parameters(pairs)
+        shape_only = z.new_empty(()).expand(z.shape[0], self.genes.n_genes)
+        observations = self.observations(shape_only, z, size_factor, batch_index)
+        evaluator = self.basis.evaluator(z, shift is not None)
+        mean = expected_observation(
+            self.likelihood, observations, z, evaluator, pairs, pairs.select(phi), scale, shift
+        )
+        return mean, observations
+
+    def forward(
+        self,
+        tensors: dict[str, Tensor],
+        generative_kwargs: dict | None = None,
+        compute_loss: bool = True,
+        **kwargs,
+    ):
+        """As in scvi-tools; the predictive distribution is left out where only the loss counts."""
+        generative_kwargs = {"decode": not compute_loss, **(generative_kwargs or {})}
+        return super().forward(
+            tensors, generative_kwargs=generative_kwargs, compute_loss=compute_loss, **kwargs
+        )
+
+    def expected_expression(self, z: Tensor, batch: int, genes: np.ndarray) -> Tensor:
+        """Expected value of some genes at given points in one batch, for size factor 1.
+
+        Parameters
+        ----------
+        z
+            Points in internal units, shape ``(G, Q)``.
+        batch
+            Index of the batch.
+        genes
+            Indices of the genes, shape ``(J,)``.
+
+        Returns
+        -------
+        Shape ``(G, J)``.
+        """
+        index = torch.as_tensor(genes, device=z.device)
+        phi = self.assignment()
+        kept = torch.zeros_like(phi)
+        kept[index] = phi[index]
+        pairs = self.pairs(kept, threshold=1e-8)
+        scale, shift = self.pair_parameters(pairs)
+        shape_only = z.new_empty(()).expand(z.shape[0], self.genes.n_genes)
+        batch_index = torch.full((z.shape[0], 1), batch, device=z.device)
+        size_factor = z.new_ones(z.shape[0], 1) if self.likelihood.is_count else None
+        observations = self.observations(shape_only, z, size_factor, batch_index)
+        evaluator = self.basis.evaluator(z, shift is not None)
+        weight = pairs.select(phi)
+        mean = expected_observation(
+            self.likelihood, observations, z, evaluator, pairs, weight, scale, shift
+        )
+        return mean.index_select(1, index)
+
+    # -- bound --------------------------------------------------------------------------------
+
+    def log_likelihood(self, tensors: dict[str, Tensor], z: Tensor, phi: Tensor, pairs: Pairs):
+        """Σ φ log p per cell, and Σ_n log p per pair, for a minibatch."""
+        observations = self.observations(
+            tensors[REGISTRY_KEYS.X_KEY],
+            z,
+            self.size_factors(tensors),
+            tensors[REGISTRY_KEYS.BATCH_KEY],
+        )
+        scale, shift = self.pair_parameters(pairs)
+        return expected_log_likelihood(
+            self.likelihood,
+            observations,
+            z,
+            self.basis.evaluator(z, shift is not None),
+            pairs,
+            pairs.select(phi),
+            scale,
+            shift,
+        )
+
+    def log_prior(self, phi: Tensor, pairs: Pairs | None = None) -> Tensor:
+        """Log prior of all gene parameters for the whole data set, in nats."""
+        if self.gene_prior == "all":
+            pairs = Pairs.all(*phi.shape, device=phi.device)
+            return self.genes.log_prior(pairs, torch.ones_like(pairs.select(phi)))
+        pairs = self.pairs(phi) if pairs is None else pairs
+        return self.genes.log_prior(pairs, pairs.select(phi))
+
+    def loss(
+        self,
+        tensors: dict[str, Tensor],
+        inference_outputs: dict[str, Any],
+        generative_outputs: dict[str, Any],
+        kl_weight: float | Tensor = 1.0,
+        assignment_kl_weight: float | Tensor = 1.0,
+        n_obs: int = 1,
+    ) -> LossOutput:
+        """Negative bound per cell (DESIGN: the objective of the data set divided by ``n_obs``).
+
+        Parameters
+        ----------
+        tensors, inference_outputs, generative_outputs
+            As in scvi-tools.
+        kl_weight, assignment_kl_weight
+            Warm-up factors on β_z and β_w.
+        n_obs
+            Number of training cells, over which the global terms are spread.
+        """
+        z, qz = inference_outputs[OUTPUT_KEYS.Z], inference_outputs[OUTPUT_KEYS.QZ]
+        phi = self.assignment()
+        threshold = self.active_threshold if self.training else 0.0
+        pairs = self.pairs(phi, threshold)
+        reconstruction = -self.log_likelihood(tensors, z, phi, pairs).per_cell
+        kl_z = torch.zeros_like(reconstruction)
+        if qz is not None:
+            kl_z = kl_standard_normal(qz.loc, qz.scale)
+        kl_w, log_prior = self.assignment.kl(phi), self.log_prior(phi, pairs)
+        local = reconstruction + kl_weight * self.latent_weight * kl_z
+        spread = assignment_kl_weight * self.assignment_weight * kl_w - log_prior
+        return LossOutput(
+            loss=local.mean() + spread / n_obs,
+            reconstruction_loss=reconstruction,
+            kl_local={"kl_divergence_z": kl_z},
+            kl_global={"kl_divergence_w": kl_w, "negative_log_prior": -log_prior},
+        )
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        tensors: dict[str, Tensor],
+        n_samples: int = 1,
+        generative_kwargs: dict | None = None,
+    ) -> Tensor:
+        """Posterior predictive draws: z ~ q(z | x), w ~ q(w), y ~ p(y | z, w).
+
+        Returns
+        -------
+        Shape ``(N, P)`` for one sample, else ``(N, P, n_samples)``.
+        """
+        draws = []
+        for _ in range(n_samples):
+            phi = self.assignment()
+            w = torch.multinomial(phi, 1)
+            one_hot = torch.zeros_like(phi).scatter_(1, w, 1.0)
+            _, outputs = self.forward(
+                tensors,
+                generative_kwargs={**(generative_kwargs or {}), "assignment": one_hot},
+                compute_loss=False,
+            )
+            draws.append(outputs[OUTPUT_KEYS.PX].sample().cpu())
+        return draws[0] if n_samples == 1 else torch.stack(draws, dim=-1)
+
+    @torch.inference_mode()
+    @auto_move_data
+    def marginal_ll(
+        self,
+        tensors: dict[str, Tensor],
+        n_mc_samples: int,
+        return_mean: bool = False,
+        n_mc_samples_per_pass: int = 1,
+    ) -> Tensor | float:
+        """Importance-sampled bound on log p(x_n): z integrated out, w kept at q(w).
+
+        log (1/S) Σ_s exp( Σ_jk φ_jk log p(y_nj | z_s, k) ) p(z_s) / q(z_s | x_n), z_s ~ q.
+        """
+        inference_input = self._get_inference_input(tensors)
+        phi = self.assignment()
+        pairs = self.pairs(phi)
+        log_weights = []
+        for _ in range(n_mc_samples):
+            outputs = self.inference(**inference_input)
+            z, qz = outputs[OUTPUT_KEYS.Z], outputs[OUTPUT_KEYS.QZ]
+            log_weight = self.log_likelihood(tensors, z, phi, pairs).per_cell
+            if qz is not None:
+                prior = Normal(torch.zeros_like(z), torch.ones_like(z))
+                log_weight = log_weight + (prior.log_prob(z) - qz.log_prob(z)).sum(-1)
+            log_weights.append(log_weight)
+        stacked = torch.stack(log_weights)
+        log_p = torch.logsumexp(stacked, 0) - torch.log(torch.tensor(float(len(log_weights))))
+        return log_p.mean().item() if return_mean else log_p.cpu()
