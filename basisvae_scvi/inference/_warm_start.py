@@ -1,4 +1,4 @@
-"""Make the module agree with the starting values, so that joint training does not un-learn them."""
+"""Make the module agree with the starting values, so that training does not un-learn them."""
 
 from __future__ import annotations
 

@@ -32,7 +32,12 @@ def resolve_seed(seed: int | None) -> int:
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed Python, numpy, torch and scvi-tools for a block; restore all of them afterwards."""
-    states = random.getstate(), np.random.get_state(), scvi.settings._seed
+    # The legacy generators of numpy are what scvi-tools and scanpy draw from.
+    states = (
+        random.getstate(),
+        np.random.get_state(),  # noqa: NPY002
+        scvi.settings._seed,
+    )
     devices = list(range(torch.cuda.device_count()))
     logger = logging.getLogger("lightning.fabric.utilities.seed")
     level = logger.level
@@ -44,5 +49,5 @@ def seeded(seed: int) -> Iterator[None]:
     finally:
         logger.setLevel(level)
         random.setstate(states[0])
-        np.random.set_state(states[1])
+        np.random.set_state(states[1])  # noqa: NPY002
         scvi.settings._seed = states[2]

@@ -1,4 +1,4 @@
-"""The basis functions b_k(z): small networks, one per basis, with a fixed meaning of their scale."""
+"""The basis functions b_k(z): small networks, one per basis, of fixed scale."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class BasisFunctions(nn.Module):
     * ``positive`` (counts): b_k = softplus(r_k) / E[softplus(r_k)], mean 1 under N(0, I);
     * otherwise: b_k = r_k / sqrt(E[r_k²]), root mean square 1 under N(0, I).
 
-    Without ``normalize`` (a model with no gene-specific scale) the denominator is 1. The flat basis
-    is the constant 1.
+    Without ``normalize`` (a model with no gene-specific scale) the denominator is 1. The flat
+    basis is the constant 1.
 
     Parameters
     ----------

@@ -1,0 +1,219 @@
+"""What a fitted model tells of the cells: latent coordinates, pseudotime, orientation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+from anndata import AnnData
+from scipy import sparse
+from scvi import REGISTRY_KEYS
+from torch import Tensor
+
+from basisvae_scvi.data import iter_rows, to_dense
+from basisvae_scvi.module import OUTPUT_KEYS
+
+_N_REFERENCE = 200
+
+
+class CellsMixin:
+    """Accessors of the cells."""
+
+    @torch.inference_mode()
+    def get_latent_representation(
+        self,
+        adata: AnnData | None = None,
+        indices: Sequence[int] | None = None,
+        give_mean: bool = True,
+        mc_samples: int = 1,
+        batch_size: int | None = None,
+        return_dist: bool = False,
+        dataloader: Iterator[dict[str, Tensor | None]] | None = None,
+        **data_loader_kwargs,
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+        """Latent coordinates z of the cells.
+
+        Parameters
+        ----------
+        adata
+            Cells with the model's genes; by default those of the model.
+        indices
+            Cells to use, in the order wanted; by default all.
+        give_mean
+            The mean of q(z), or the average of ``mc_samples`` draws of it.
+        mc_samples
+            Draws to average with ``give_mean=False``.
+        batch_size
+            Cells per step.
+        return_dist
+            Return mean and variance of q(z) instead.
+        dataloader
+            Minibatches to use in place of ``adata``.
+        **data_loader_kwargs
+            Passed on to the data loader.
+
+        Returns
+        -------
+        Shape ``(N, Q)``, float32, oriented as :meth:`orient` says; with ``return_dist`` a pair of
+        such arrays.
+        """
+        self._check_if_trained(warn=False)
+        restore = slice(None)
+        if dataloader is None:
+            adata = self._validate_anndata(adata)
+            cells = np.arange(adata.n_obs) if indices is None else np.asarray(indices)
+            cells = np.flatnonzero(cells) if cells.dtype == bool else cells
+            # Loaders of backed data sort the cells of a minibatch, so they get them sorted.
+            ascending = np.argsort(cells, kind="stable")
+            restore = np.argsort(ascending, kind="stable")
+            dataloader = self._make_data_loader(
+                adata=adata, indices=cells[ascending], batch_size=batch_size, **data_loader_kwargs
+            )
+        means, variances = [], []
+        for tensors in dataloader:
+            inputs = self.module._get_inference_input(tensors)
+            outputs = self.module.inference(**inputs)
+            z, qz = outputs[OUTPUT_KEYS.Z], outputs[OUTPUT_KEYS.QZ]
+            mean = z if qz is None else qz.loc
+            if qz is not None and not give_mean:
+                mean = qz.sample((mc_samples,)).mean(0)
+            means.append(self.orientation_ * mean.cpu())
+            variances.append(torch.zeros_like(z.cpu()) if qz is None else qz.variance.cpu())
+        mean, variance = (
+            torch.cat(parts).numpy().astype(np.float32)[restore] for parts in (means, variances)
+        )
+        return (mean, variance) if return_dist else mean
+
+    def get_pseudotime(
+        self, adata: AnnData | None = None, *, root: str | np.ndarray | pd.Series | None = None
+    ) -> pd.Series:
+        """Position of every cell along the process, from 0 to 1.
+
+        z rescaled linearly, so that differences keep their meaning.
+
+        Parameters
+        ----------
+        adata
+            Cells with the model's genes; by default those of the model.
+        root
+            Which end is 0; see :meth:`orient`. By default the current orientation.
+
+        Returns
+        -------
+        Series of float64 indexed by cell.
+
+        Raises
+        ------
+        ValueError
+            For more than one latent dimension, or an unknown root.
+        """
+        if self.module.n_latent != 1:
+            raise ValueError(
+                f"Pseudotime needs n_latent=1, but the model has {self.module.n_latent}; use "
+                "get_latent_representation(), or fit a model with n_latent=1."
+            )
+        cells = self._validate_anndata(adata)
+        z = self.get_latent_representation(cells)[:, 0].astype(np.float64)
+        if root is not None:
+            z = z * self._root_sign(cells, z, root)
+        span = z.max() - z.min()
+        time = (z - z.min()) / span if span > 0 else np.zeros_like(z)
+        return pd.Series(time, index=cells.obs_names, name="pseudotime")
+
+    def orient(self, root: str | np.ndarray | pd.Series) -> None:
+        """Let z, and with it all shifts and basis functions, start at ``root``.
+
+        Parameters
+        ----------
+        root
+            Name of a cell, name of a boolean ``.obs`` column, boolean mask over the cells, or
+            name of a gene that is highest at the start.
+
+        Raises
+        ------
+        ValueError
+            If it is none of these, marks no cell, or the model has more than one latent
+            dimension.
+        """
+        if self.module.n_latent != 1:
+            raise ValueError(
+                f"Only a one-dimensional z has two ends; the model has {self.module.n_latent} "
+                "latent dimensions."
+            )
+        cells = self._validate_anndata(None)
+        z = self.get_latent_representation()[:, 0]
+        self.orientation_ = int(self.orientation_ * self._root_sign(cells, z, root))
+
+    def _root_sign(self, adata: AnnData, z: np.ndarray, root) -> int:
+        """+1 if ``z`` already starts at the root, −1 if it ends there."""
+        if isinstance(root, str):
+            if root in adata.obs_names:
+                mask = np.asarray(adata.obs_names == root)
+            elif root in adata.obs and adata.obs[root].dtype == bool:
+                mask = adata.obs[root].to_numpy()
+            elif root in adata.var_names:
+                return 1 if self._correlation_with_gene(adata, z, root) <= 0 else -1
+            else:
+                raise ValueError(
+                    f"root={root!r} is neither a cell (adata.obs_names), nor a boolean column of "
+                    "adata.obs, nor a gene (adata.var_names)."
+                )
+        else:
+            mask = np.asarray(root)
+            if mask.dtype != bool or mask.shape != (adata.n_obs,):
+                raise ValueError(
+                    f"root must be a boolean mask of length {adata.n_obs}, one entry per cell; "
+                    f"got dtype {mask.dtype} and shape {mask.shape}."
+                )
+        if not mask.any():
+            raise ValueError("root marks no cell.")
+        ranks = np.argsort(np.argsort(z, kind="stable"), kind="stable")
+        return 1 if ranks[mask].mean() <= (adata.n_obs - 1) / 2 else -1
+
+    def _normalised_gene(self, adata: AnnData, genes: Sequence[int]) -> np.ndarray:
+        """Size-normalised values of some genes, dense, shape ``(N, len(genes))``."""
+        manager = self.get_anndata_manager(adata, required=True)
+        matrix = manager.get_from_registry(REGISTRY_KEYS.X_KEY)
+        columns = np.concatenate([to_dense(b[:, genes]) for _, b in iter_rows(matrix)])
+        if not self.module.likelihood.is_count:
+            return columns
+        total = np.concatenate([np.asarray(b.sum(1)).ravel() for _, b in iter_rows(matrix)])
+        return columns / np.maximum(total, 1.0)[:, None]
+
+    def _correlation_with_gene(self, adata: AnnData, z: np.ndarray, gene: str) -> float:
+        values = self._normalised_gene(adata, [adata.var_names.get_loc(gene)])[:, 0]
+        return float(np.corrcoef(z, np.log1p(1e4 * values))[0, 1]) if values.std() > 0 else 0.0
+
+    def _remember_latent(self) -> None:
+        """Keep the span of z, and orient z so that the gene that follows it most closely rises.
+
+        The rule needs no label and gives the same orientation from run to run.
+        """
+        self.orientation_ = 1
+        z = self.get_latent_representation().astype(np.float64)
+        if self.module.n_latent > 1:
+            step = max(1, len(z) // _N_REFERENCE)
+            self.latent_reference_ = z[::step][:_N_REFERENCE]
+            return
+        self.latent_reference_ = np.linspace(z.min(), z.max(), _N_REFERENCE)[:, None]
+        manager = self.get_anndata_manager(self.adata, required=True)
+        matrix = manager.get_from_registry(REGISTRY_KEYS.X_KEY)
+        self.orientation_ = 1 if _strongest_covariance(matrix, z[:, 0]) >= 0 else -1
+
+
+def _strongest_covariance(matrix, z: np.ndarray) -> float:
+    """Correlation with z of the feature that follows it most closely (log1p for counts)."""
+    z = (z - z.mean()) / (z.std() or 1.0)
+    n_vars = matrix.shape[1]
+    cross, first, second = np.zeros(n_vars), np.zeros(n_vars), np.zeros(n_vars)
+    for rows, block in iter_rows(matrix):
+        values = sparse.csr_matrix(block, dtype=np.float64)
+        cross += values.T @ z[rows]
+        first += np.asarray(values.sum(0)).ravel()
+        second += np.asarray(values.power(2).sum(0)).ravel()
+    n = len(z)
+    sd = np.sqrt(np.maximum(second / n - (first / n) ** 2, 0.0))
+    correlation = np.divide(cross / n, sd, out=np.zeros(n_vars), where=sd > 1e-12)
+    return float(correlation[np.abs(correlation).argmax()])
