@@ -57,7 +57,7 @@ class BasisVAETrainingPlan(TrainingPlan):
         n_epochs_kl_warmup: int | None = None,
         n_epochs_assignment_warmup: int | None = None,
         assignment_update: AssignmentUpdate = "closed_form",
-        refresh_every: int = 5,
+        refresh_every: int = 10,
         active_threshold: float = 1e-4,
         refresher: AssignmentRefresher | None = None,
         **kwargs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,8 +21,10 @@ _BASIS_FIT_STEPS = 400
 _BASIS_FIT_RATE = 0.03
 ENCODER_STEPS = 600
 ENCODER_RATE = 2e-3
-# Pairs with less than this responsibility take over scale and shift from the profile table.
+# Pairs with more than this responsibility may keep their trained scale and shift.
 _ACTIVE = 1e-3
+# Bases per gene, best first by the profile table, that the exact likelihood looks at.
+_SHORTLIST = 8
 
 
 def fit_basis_functions(functions: BasisFunctions, points: np.ndarray, curves: np.ndarray) -> None:
@@ -109,6 +112,29 @@ def start_shapes(
     return len(curves)
 
 
+@dataclass(frozen=True)
+class Proposal:
+    """What the profile table proposes, each of shape ``(P, K)``.
+
+    Attributes
+    ----------
+    scale
+        λ.
+    shift
+        δ, or ``None`` without shifts.
+    listed
+        Pairs worth an exact look: the best bases of each gene, and the flat one.
+    """
+
+    scale: Tensor
+    shift: Tensor | None
+    listed: Tensor
+
+    def at(self, pairs: Pairs) -> tuple[Tensor, Tensor | None]:
+        """λ and δ at the pairs."""
+        return pairs.select(self.scale), None if self.shift is None else pairs.select(self.shift)
+
+
 class AssignmentRefresher:
     """Coordinate ascent on q(w), λ and δ, with z, the bases and the nuisances held.
 
@@ -138,8 +164,8 @@ class AssignmentRefresher:
         qz = outputs[OUTPUT_KEYS.QZ]
         return outputs[OUTPUT_KEYS.Z] if qz is None else qz.loc
 
-    def _propose(self, module: BasisVAEModule, z: Tensor, tensors: dict[str, Tensor]):
-        """λ and δ of all pairs from the profile table on pooled cells."""
+    def _propose(self, module: BasisVAEModule, z: Tensor, tensors: dict[str, Tensor]) -> Proposal:
+        """λ and δ of all pairs from the profile table on pooled cells, and the best bases."""
         genes, device = module.genes, z.device
         size_factor = module.size_factors(tensors)
         pooled = pool_cells(
@@ -153,11 +179,20 @@ class AssignmentRefresher:
         values = torch.stack([module.basis(points + delta).T for delta in deltas])
         model = working_model(module.likelihood, pooled, self.constants, genes.scale_invariant)
         table = model.table(values.double().cpu().numpy(), shifts)
-        scale = torch.as_tensor(table.scale, dtype=torch.float32, device=device)
-        shift = None if shifts is None else shifts[table.shift_index]
-        if shift is not None:
-            shift = torch.as_tensor(shift, dtype=torch.float32, device=device)
-        return scale.clamp_min(1e-4), shift
+
+        def as_tensor(array: np.ndarray) -> Tensor:
+            return torch.as_tensor(array, dtype=torch.float32, device=device)
+
+        evidence = as_tensor(table.evidence)
+        listed = torch.zeros_like(evidence, dtype=torch.bool)
+        best = evidence.topk(min(_SHORTLIST, evidence.shape[1]), dim=1).indices
+        listed.scatter_(1, best, True)
+        listed[:, BasisFunctions.flat] = True
+        return Proposal(
+            scale=as_tensor(table.scale).clamp_min(1e-4),
+            shift=None if shifts is None else as_tensor(shifts[table.shift_index]),
+            listed=listed,
+        )
 
     def _evidence(self, module: BasisVAEModule, z: Tensor, tensors, pairs: Pairs) -> Tensor:
         """Σ_n log p, scaled to all cells, plus log priors, for each pair."""
@@ -180,21 +215,24 @@ class AssignmentRefresher:
         """
         was_training = module.training
         module.eval()
-        tensors = {
-            key: value.to(module.device) if isinstance(value, Tensor) else value
-            for key, value in self.tensors.items()
-        }
+        tensors = {key: value.to(module.device) for key, value in self.tensors.items()}
         z = self._latent(module, tensors)
         genes = module.genes
-        n_genes, n_basis = genes.n_genes, module.n_basis
-        everything = Pairs.all(n_genes, n_basis, z.device)
+        everything = Pairs.all(genes.n_genes, module.n_basis, z.device)
+        proposal = self._propose(module, z, tensors)
         active = Pairs.active(module.assignment(), _ACTIVE)
-        current = self._evidence(module, z, tensors, active) if keep_active else None
         kept = genes.gene_state(active)
-        genes.set_state(
-            everything, *self._flat_pairs(everything, *self._propose(module, z, tensors))
+        current = self._evidence(module, z, tensors, active) if keep_active else None
+        genes.set_state(everything, *proposal.at(everything))
+        if keep_active:
+            proposal.listed[active.gene, active.basis] = True
+        listed = Pairs(*torch.nonzero(proposal.listed, as_tuple=True))
+        evidence = listed.scatter(
+            self._evidence(module, z, tensors, listed),
+            genes.n_genes,
+            module.n_basis,
+            fill=-torch.inf,
         )
-        evidence = self._evidence(module, z, tensors, everything).reshape(n_genes, n_basis)
         if keep_active:
             is_better = current > active.select(evidence)
             better = Pairs(active.gene[is_better], active.basis[is_better])
@@ -202,10 +240,6 @@ class AssignmentRefresher:
             evidence[better.gene, better.basis] = current[is_better]
         module.assignment.update(evidence, module.assignment_weight)
         module.train(was_training)
-
-    @staticmethod
-    def _flat_pairs(pairs: Pairs, scale: Tensor, shift: Tensor | None):
-        return pairs.select(scale), None if shift is None else pairs.select(shift)
 
 
 def pooled_start(matrix, z: np.ndarray, size_factor: np.ndarray | None, seed: int) -> PooledCells:

@@ -41,12 +41,15 @@ def _stirling_remainder(t: Tensor) -> Tensor:
 
 
 def _log_ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """log(numerator / denominator) without losing digits where the ratio is close to one."""
-    relative = (numerator - denominator) / denominator
-    is_near = relative.abs() < 0.5
-    near = torch.log1p(torch.where(is_near, relative, torch.zeros_like(relative)))
-    far = torch.log(torch.where(is_near, torch.ones_like(relative), numerator / denominator))
-    return torch.where(is_near, near, far)
+    """Log(numerator / denominator) of positive numbers, to the last digit whatever their ratio.
+
+    The larger is divided by the smaller, so that the argument of log1p never cancels.
+    """
+    is_above = numerator >= denominator
+    larger = torch.where(is_above, numerator, denominator)
+    smaller = torch.where(is_above, denominator, numerator)
+    size = torch.log1p((larger - smaller) / smaller)
+    return torch.where(is_above, size, -size)
 
 
 class Likelihood(ABC):
@@ -145,7 +148,7 @@ class NegativeBinomial(_Counts):
         """½ log[θ / ((x + θ) 2πx)] + ω(x + θ) − ω(θ) − ω(x) for x > 0, and 0 at x = 0."""
         positive = torch.where(x > 0, x, torch.ones_like(x))
         total = positive + dispersion
-        value = 0.5 * (_log_ratio(dispersion.expand_as(total), total) - positive.log())
+        value = 0.5 * (_log_ratio(dispersion, total) - positive.log())
         value = value - _HALF_LOG_2PI + _stirling_remainder(total)
         value = value - _stirling_remainder(dispersion) - _stirling_remainder(positive)
         return torch.where(x > 0, value, torch.zeros_like(value))
@@ -154,7 +157,7 @@ class NegativeBinomial(_Counts):
         """X log(x / μ) + (x + θ) log((μ + θ) / (x + θ))."""
         positive = torch.where(x > 0, x, torch.ones_like(x))
         total = x + dispersion
-        log_total = _log_ratio(location + dispersion, total.expand_as(location))
+        log_total = _log_ratio(location + dispersion, total)
         return x * _log_ratio(positive, location) + total * log_total
 
 
