@@ -22,6 +22,7 @@ MEAN_FLOOR = 1e-8
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 _STIRLING_FROM = 8.0
+_TINY = 1e-20
 
 
 def _stirling_remainder(t: Tensor) -> Tensor:
@@ -40,16 +41,56 @@ def _stirling_remainder(t: Tensor) -> Tensor:
     return torch.where(is_large, series, direct)
 
 
-def _log_ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """Log(numerator / denominator) of positive numbers, to the last digit whatever their ratio.
+def _log_ratio(a: Tensor, b: Tensor, difference: Tensor) -> Tensor:
+    """log(a / b) of positive numbers, to the last digit whatever their ratio.
 
-    The larger is divided by the smaller, so that the argument of log1p never cancels.
+    The difference a − b is given as well, since a and b may be sums in which it has been rounded
+    away. It is divided by the smaller of the two, so that the argument of log1p never cancels.
     """
-    is_above = numerator >= denominator
-    larger = torch.where(is_above, numerator, denominator)
-    smaller = torch.where(is_above, denominator, numerator)
-    size = torch.log1p((larger - smaller) / smaller)
-    return torch.where(is_above, size, -size)
+    return torch.copysign(torch.log1p(difference.abs() / torch.minimum(a, b)), difference)
+
+
+class _PoissonDeviance(torch.autograd.Function):
+    """x log(x / μ) − (x − μ), with the gradient 1 − x / μ."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, mean: Tensor) -> Tensor:
+        ctx.save_for_backward(x, mean)
+        positive = x.clamp_min(_TINY)
+        return x * _log_ratio(positive, mean, positive - mean) - (x - mean)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[None, Tensor]:
+        x, mean = ctx.saved_tensors
+        return None, (gradient * (mean - x) / mean).sum_to_size(mean.shape)
+
+
+class _NegativeBinomialDeviance(torch.autograd.Function):
+    """x log(x / μ) + (x + θ) log((μ + θ) / (x + θ)), and its gradients.
+
+    Written as x log[x (μ + θ) / (μ (x + θ))] + θ log[(μ + θ) / (x + θ)], whose terms do not cancel
+    for small θ. Gradients: θ (μ − x) / (μ (μ + θ)), and log[(μ + θ) / (x + θ)] + (x − μ) / (μ + θ).
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor, mean: Tensor, theta: Tensor) -> Tensor:
+        x_total, mean_total, below = x + theta, mean + theta, mean - x
+        log_total = _log_ratio(mean_total, x_total, below)
+        ctx.save_for_backward(mean, theta, below, mean_total, log_total)
+        positive = x.clamp_min(_TINY)
+        a, b = positive * mean_total, mean * (positive + theta)
+        return x * _log_ratio(a, b, theta * (positive - mean)) + theta * log_total
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[None, Tensor | None, Tensor | None]:
+        mean, theta, below, mean_total, log_total = ctx.saved_tensors
+        relative = gradient * below / mean_total
+        by_mean = by_theta = None
+        if ctx.needs_input_grad[1]:
+            by_mean = (relative * (theta / mean)).sum_to_size(mean.shape)
+        if ctx.needs_input_grad[2]:
+            by_theta = (gradient * log_total - relative).sum_to_size(theta.shape)
+        return None, by_mean, by_theta
 
 
 class Likelihood(ABC):
@@ -134,8 +175,7 @@ class Poisson(_Counts):
 
     def deviance(self, x: Tensor, location: Tensor, dispersion: Tensor | None) -> Tensor:
         """X log(x / μ) − (x − μ)."""
-        positive = torch.where(x > 0, x, torch.ones_like(x))
-        return x * _log_ratio(positive, location) - (x - location)
+        return _PoissonDeviance.apply(x, location)
 
 
 class NegativeBinomial(_Counts):
@@ -148,17 +188,14 @@ class NegativeBinomial(_Counts):
         """½ log[θ / ((x + θ) 2πx)] + ω(x + θ) − ω(θ) − ω(x) for x > 0, and 0 at x = 0."""
         positive = torch.where(x > 0, x, torch.ones_like(x))
         total = positive + dispersion
-        value = 0.5 * (_log_ratio(dispersion, total) - positive.log())
+        value = -0.5 * (torch.log1p(positive / dispersion) + positive.log())
         value = value - _HALF_LOG_2PI + _stirling_remainder(total)
         value = value - _stirling_remainder(dispersion) - _stirling_remainder(positive)
         return torch.where(x > 0, value, torch.zeros_like(value))
 
     def deviance(self, x: Tensor, location: Tensor, dispersion: Tensor | None) -> Tensor:
         """X log(x / μ) + (x + θ) log((μ + θ) / (x + θ))."""
-        positive = torch.where(x > 0, x, torch.ones_like(x))
-        total = x + dispersion
-        log_total = _log_ratio(location + dispersion, total)
-        return x * _log_ratio(positive, location) + total * log_total
+        return _NegativeBinomialDeviance.apply(x, location, dispersion)
 
 
 class ZeroInflatedNegativeBinomial(NegativeBinomial):
@@ -173,7 +210,8 @@ class ZeroInflatedNegativeBinomial(NegativeBinomial):
         """Log[π + (1 − π) NB(0)] at zeros and log(1 − π) + log NB(x) elsewhere."""
         zero = softplus(-deviance - dropout_logits) - softplus(-dropout_logits)
         nonzero = saturated - deviance - softplus(dropout_logits)
-        return torch.where(x > 0, nonzero, zero)
+        # lerp at weights 0 and 1 is exact, and its gradient needs no masks.
+        return torch.lerp(zero, nonzero, (x > 0).to(zero.dtype))
 
 
 class Gaussian(Likelihood):
