@@ -34,12 +34,11 @@ class BasisVAETrainingPlan(TrainingPlan):
     n_epochs_assignment_warmup
         Epochs over which β_w grows from 0; ``None`` for none.
     assignment_update
-        ``"closed_form"`` refreshes φ every ``refresh_every`` epochs by coordinate ascent;
+        ``"closed_form"`` refreshes φ every ``refresh_every`` epochs by coordinate ascent; in
+        between, every step draws one basis per gene from φ, which makes its cost independent of K;
         ``"gradient"`` trains its logits with the rest, as the paper does.
     refresh_every
         Epochs between two refreshes.
-    active_threshold
-        Pairs with φ below this are left out of the gradient steps between refreshes.
     refresher
         Performs the refreshes; required for ``"closed_form"``.
     *args, **kwargs
@@ -58,7 +57,6 @@ class BasisVAETrainingPlan(TrainingPlan):
         n_epochs_assignment_warmup: int | None = None,
         assignment_update: AssignmentUpdate = "closed_form",
         refresh_every: int = 10,
-        active_threshold: float = 1e-4,
         refresher: AssignmentRefresher | None = None,
         **kwargs,
     ):
@@ -80,7 +78,6 @@ class BasisVAETrainingPlan(TrainingPlan):
         self.n_epochs_assignment_warmup = n_epochs_assignment_warmup
         self.assignment_update = assignment_update
         self.refresher = refresher
-        self.active_threshold = active_threshold if self.is_closed_form else 0.0
 
     @property
     def is_closed_form(self) -> bool:
@@ -113,9 +110,11 @@ class BasisVAETrainingPlan(TrainingPlan):
         return lambda params: create(self._parameter_groups())
 
     def on_train_start(self) -> None:
-        """Leave weightless pairs out of the gradient steps of this run."""
+        """Draw w in each gradient step where φ needs no gradient; otherwise sum over all bases."""
         super().on_train_start()
-        self.module.active_threshold = self.active_threshold
+        self.module.sample_assignments = not self.module.assignment.logits.requires_grad or (
+            self.is_closed_form
+        )
 
     def on_train_epoch_start(self) -> None:
         """Refresh φ at intervals; pass the warm-up of β_w on to the loss."""
@@ -133,7 +132,7 @@ class BasisVAETrainingPlan(TrainingPlan):
         super().on_train_end()
         if self.is_closed_form:
             self.refresher(self.module)
-        self.module.active_threshold = 0.0
+        self.module.sample_assignments = False
 
     def training_step(self, batch, batch_idx) -> torch.Tensor:
         """A gradient step; records how many bases are the most probable of some gene."""

@@ -196,8 +196,8 @@ class AssignmentRefresher:
 
     def _evidence(self, module: BasisVAEModule, z: Tensor, tensors, pairs: Pairs) -> Tensor:
         """Σ_n log p, scaled to all cells, plus log priors, for each pair."""
-        phi = module.assignment()
-        per_pair = module.log_likelihood(tensors, z, phi, pairs).per_pair
+        weight = z.new_zeros(len(pairs))
+        per_pair = module.log_likelihood(tensors, z, pairs, weight).per_pair
         evidence = per_pair * (self.n_obs / self.n_sampled)
         return evidence + module.genes.log_prior_per_pair(pairs)
 

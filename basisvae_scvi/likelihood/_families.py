@@ -68,8 +68,9 @@ class _PoissonDeviance(torch.autograd.Function):
 class _NegativeBinomialDeviance(torch.autograd.Function):
     """x log(x / μ) + (x + θ) log((μ + θ) / (x + θ)), and its gradients.
 
-    Written as x log[x (μ + θ) / (μ (x + θ))] + θ log[(μ + θ) / (x + θ)], whose terms do not cancel
-    for small θ. Gradients: θ (μ − x) / (μ (μ + θ)), and log[(μ + θ) / (x + θ)] + (x − μ) / (μ + θ).
+    Written as x log[x (μ + θ) / (μ (x + θ))] + θ log[(μ + θ) / (x + θ)], whose terms do not
+    cancel for small θ. The gradients are θ (μ − x) / (μ (μ + θ)), and
+    log[(μ + θ) / (x + θ)] + (x − μ) / (μ + θ).
     """
 
     @staticmethod

@@ -287,7 +287,7 @@ class TrainingMixin:
     def _finish_training(self, split: Sequence[np.ndarray]) -> None:
         """Bring the model to rest and remember the range and the orientation of z."""
         module = self.module
-        module.active_threshold = 0.0
+        module.sample_assignments = False
         module.to("cpu") if not torch.cuda.is_available() else None
         module.eval()
         self.is_trained_ = True

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Normal
 
 from basisvae_scvi.likelihood import (
+    MixtureLogLikelihood,
     Observations,
     Pairs,
     expected_log_likelihood,
@@ -115,8 +116,8 @@ class BasisVAEModule(BaseModuleClass):
         self.likelihood = get_likelihood(gene_likelihood)
         self.latent_weight, self.assignment_weight = latent_weight, assignment_weight
         self.gene_prior, self.observed_latent = gene_prior, observed_latent
-        # Pairs with φ below this are left out in training; 0 keeps the bound exact.
-        self.active_threshold = 0.0
+        # In training, one draw of w per gene and step stands for the sum over all bases.
+        self.sample_assignments = False
         if observed_latent:
             centre = np.zeros(n_latent) if latent_centre is None else latent_centre
             spread = np.ones(n_latent) if latent_spread is None else latent_spread
@@ -346,8 +347,14 @@ class BasisVAEModule(BaseModuleClass):
 
     # -- bound --------------------------------------------------------------------------------
 
-    def log_likelihood(self, tensors: dict[str, Tensor], z: Tensor, phi: Tensor, pairs: Pairs):
-        """Σ φ log p per cell, and Σ_n log p per pair, for a minibatch."""
+    def log_likelihood(
+        self,
+        tensors: dict[str, Tensor],
+        z: Tensor,
+        pairs: Pairs,
+        weight: Tensor,
+    ) -> MixtureLogLikelihood:
+        """Σ_m w_m log p per cell, and Σ_n log p per pair, for a minibatch."""
         observations = self.observations(
             tensors[REGISTRY_KEYS.X_KEY],
             z,
@@ -361,18 +368,17 @@ class BasisVAEModule(BaseModuleClass):
             z,
             self.basis.evaluator(z, shift is not None),
             pairs,
-            pairs.select(phi),
+            weight,
             scale,
             shift,
         )
 
-    def log_prior(self, phi: Tensor, pairs: Pairs | None = None) -> Tensor:
+    def log_prior(self, pairs: Pairs, weight: Tensor) -> Tensor:
         """Log prior of all gene parameters for the whole data set, in nats."""
         if self.gene_prior == "all":
-            pairs = Pairs.all(*phi.shape, device=phi.device)
-            return self.genes.log_prior(pairs, torch.ones_like(pairs.select(phi)))
-        pairs = self.pairs(phi) if pairs is None else pairs
-        return self.genes.log_prior(pairs, pairs.select(phi))
+            pairs = Pairs.all(self.genes.n_genes, self.n_basis, device=weight.device)
+            weight = weight.new_ones(len(pairs))
+        return self.genes.log_prior(pairs, weight)
 
     def loss(
         self,
@@ -396,13 +402,17 @@ class BasisVAEModule(BaseModuleClass):
         """
         z, qz = inference_outputs[OUTPUT_KEYS.Z], inference_outputs[OUTPUT_KEYS.QZ]
         phi = self.assignment()
-        threshold = self.active_threshold if self.training else 0.0
-        pairs = self.pairs(phi, threshold)
-        reconstruction = -self.log_likelihood(tensors, z, phi, pairs).per_cell
+        if self.training and self.sample_assignments:
+            pairs = Pairs.sample(phi)
+            weight = torch.ones_like(pairs.select(phi))
+        else:
+            pairs = self.pairs(phi)
+            weight = pairs.select(phi)
+        reconstruction = -self.log_likelihood(tensors, z, pairs, weight).per_cell
         kl_z = torch.zeros_like(reconstruction)
         if qz is not None:
             kl_z = kl_standard_normal(qz.loc, qz.scale)
-        kl_w, log_prior = self.assignment.kl(phi), self.log_prior(phi, pairs)
+        kl_w, log_prior = self.assignment.kl(phi), self.log_prior(pairs, weight)
         local = reconstruction + kl_weight * self.latent_weight * kl_z
         spread = assignment_kl_weight * self.assignment_weight * kl_w - log_prior
         return LossOutput(
@@ -453,12 +463,12 @@ class BasisVAEModule(BaseModuleClass):
         """
         inference_input = self._get_inference_input(tensors)
         phi = self.assignment()
-        pairs = self.pairs(phi)
+        pairs = self.pairs(phi, threshold=1e-8)
         log_weights = []
         for _ in range(n_mc_samples):
             outputs = self.inference(**inference_input)
             z, qz = outputs[OUTPUT_KEYS.Z], outputs[OUTPUT_KEYS.QZ]
-            log_weight = self.log_likelihood(tensors, z, phi, pairs).per_cell
+            log_weight = self.log_likelihood(tensors, z, pairs, pairs.select(phi)).per_cell
             if qz is not None:
                 prior = Normal(torch.zeros_like(z), torch.ones_like(z))
                 log_weight = log_weight + (prior.log_prob(z) - qz.log_prob(z)).sum(-1)
