@@ -27,9 +27,7 @@ def log_nb(x, mean, theta):
     """Negative binomial of mean μ and variance μ + μ²/θ, elementwise."""
     x, mean, theta = np.broadcast_arrays(*(np.asarray(v, float) for v in (x, mean, theta)))
     binomial = gammaln(x + theta) - gammaln(theta) - gammaln(x + 1)
-    return (
-        binomial - theta * np.log1p(mean / theta) + x * (np.log(mean) - np.log(mean + theta))
-    )
+    return binomial - theta * np.log1p(mean / theta) + x * (np.log(mean) - np.log(mean + theta))
 
 
 def log_nb_by_products(x, mean, theta):

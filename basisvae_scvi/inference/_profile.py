@@ -102,7 +102,8 @@ class QuasiPoisson(WorkingModel):
     """Pooled counts: (Σ_b X_jb log μ_jb − μ_jb) / ψ_j with μ_jb = λ m_j S_b b(z_b).
 
     ψ_j ≥ 1 is the within-pool variance over the mean, so that one nat means the same for a
-    noisy gene as for a quiet one. The optimum is λ = X_j / (m_j Σ_b S_b b(z_b) + ψ_j).
+    noisy gene as for a quiet one. The optimum is λ = X_j / (m_j Σ_b S_b b(z_b) + ψ_j), with a
+    thousandth of a count added to X_j, so that λ stays positive for a gene without counts.
     """
 
     def __init__(self, pooled: PooledCells, constants: FeatureConstants, scale_invariant: bool):

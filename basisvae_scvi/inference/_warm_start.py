@@ -195,10 +195,15 @@ class AssignmentRefresher:
         )
 
     def _evidence(self, module: BasisVAEModule, z: Tensor, tensors, pairs: Pairs) -> Tensor:
-        """Σ_n log p, scaled to all cells, plus log priors, for each pair."""
+        """What a gene gains by a basis: Σ_n log p, scaled to all cells, plus its log priors.
+
+        Under ``gene_prior="all"`` the priors hold for every pair, used or not, and drop out.
+        """
         weight = z.new_zeros(len(pairs))
         per_pair = module.log_likelihood(tensors, z, pairs, weight).per_pair
         evidence = per_pair * (self.n_obs / self.n_sampled)
+        if module.gene_prior == "all":
+            return evidence
         return evidence + module.genes.log_prior_per_pair(pairs)
 
     @torch.no_grad()
@@ -211,7 +216,8 @@ class AssignmentRefresher:
             Module to update in place.
         keep_active
             Whether pairs in use keep their λ and δ where these fit better than the proposal;
-            ``False`` takes over every proposal, as at the start.
+            ``False`` takes over every proposal, as at the start. Under ``gene_prior="all"``,
+            where a proposal costs its prior even if it is not used, only φ is refreshed.
         """
         was_training = module.training
         module.eval()
@@ -223,7 +229,8 @@ class AssignmentRefresher:
         active = Pairs.active(module.assignment(), _ACTIVE)
         kept = genes.gene_state(active)
         current = self._evidence(module, z, tensors, active) if keep_active else None
-        genes.set_state(everything, *proposal.at(everything))
+        if not (keep_active and module.gene_prior == "all"):
+            genes.set_state(everything, *proposal.at(everything))
         if keep_active:
             proposal.listed[active.gene, active.basis] = True
         listed = Pairs(*torch.nonzero(proposal.listed, as_tuple=True))

@@ -105,6 +105,8 @@ class Observations:
         """Rows of a per-batch table for every cell; tables of one row broadcast."""
         if table is None or table.shape[0] == 1:
             return table
+        if self.batch is None:
+            raise ValueError("A table with one row per batch needs the batch of every cell.")
         return table[self.batch]
 
 

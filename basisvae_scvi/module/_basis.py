@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
@@ -14,27 +13,28 @@ from torch.nn.functional import softplus
 # cell lies beyond with probability 2e-9, so only shifted arguments ever get there.
 Z_LIMIT = 6.0
 
-_N_QUADRATURE_1D = 64
-_N_QUADRATURE_ND = 1024
+# Even grids weighted with the normal density: for the saturating networks here they are far more
+# accurate than Gauss-Hermite rules of the same size (1e-6 against 1e-2 at steepness 8).
+_QUADRATURE_1D = (129, 6.0)
+_QUADRATURE_2D = (41, 5.5)
+_N_SOBOL = 2048
 
 
 def prior_quadrature(n_latent: int) -> tuple[Tensor, Tensor]:
     """Nodes ``(S, Q)`` and weights ``(S,)`` to average a function under N(0, I).
 
-    Gauss-Hermite for one and two latent dimensions, a fixed scrambled Sobol sample beyond.
+    An even grid for one and two latent dimensions, a fixed scrambled Sobol sample beyond.
     """
     if n_latent <= 2:
-        per_axis = _N_QUADRATURE_1D if n_latent == 1 else 24
-        node, weight = np.polynomial.hermite_e.hermegauss(per_axis)
-        weight = weight / weight.sum()
-        nodes = np.stack(np.meshgrid(*[node] * n_latent, indexing="ij"), -1)
-        weights = np.prod(np.stack(np.meshgrid(*[weight] * n_latent, indexing="ij"), -1), -1)
-        nodes, weights = nodes.reshape(-1, n_latent), weights.reshape(-1)
-        return torch.tensor(nodes, dtype=torch.float32), torch.tensor(weights, dtype=torch.float32)
+        per_axis, limit = _QUADRATURE_1D if n_latent == 1 else _QUADRATURE_2D
+        axis = torch.linspace(-limit, limit, per_axis, dtype=torch.float64)
+        nodes = torch.cartesian_prod(*[axis] * n_latent).reshape(-1, n_latent)
+        weights = torch.softmax(-0.5 * nodes.square().sum(1), 0)
+        return nodes.float(), weights.float()
     sobol = torch.quasirandom.SobolEngine(n_latent, scramble=True, seed=0)
-    uniform = sobol.draw(_N_QUADRATURE_ND, dtype=torch.float64).clamp(1e-6, 1 - 1e-6)
+    uniform = sobol.draw(_N_SOBOL, dtype=torch.float64).clamp(1e-6, 1 - 1e-6)
     nodes = math.sqrt(2.0) * torch.erfinv(2.0 * uniform - 1.0)
-    return nodes.float(), torch.full((_N_QUADRATURE_ND,), 1.0 / _N_QUADRATURE_ND)
+    return nodes.float(), torch.full((_N_SOBOL,), 1.0 / _N_SOBOL)
 
 
 class BasisFunctions(nn.Module):
