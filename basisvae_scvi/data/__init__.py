@@ -3,6 +3,7 @@
 from ._checks import (
     check_binary,
     check_counts,
+    check_layer,
     check_obs_key,
     check_same_genes,
     check_size_factors,
@@ -19,6 +20,7 @@ __all__ = [
     "MatrixField",
     "check_binary",
     "check_counts",
+    "check_layer",
     "check_obs_key",
     "check_same_genes",
     "check_size_factors",

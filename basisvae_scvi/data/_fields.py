@@ -32,6 +32,7 @@ class MatrixField(LayerField):
 
     def register_field(self, adata: AnnData) -> dict:
         """Register, after turning a sparse array into a sparse matrix without copying it."""
+        check_layer(adata, self.attr_key)
         data = self.get_field_data(adata)
         if isinstance(data, sparse.csr_array | sparse.csc_array):
             matrix_type = sparse.csr_matrix if data.format == "csr" else sparse.csc_matrix

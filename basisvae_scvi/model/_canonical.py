@@ -68,7 +68,7 @@ class CanonicalView:
         order = _order_bases(module, centre, label, orientation, reference)
         return cls(
             assignment=phi[:, order],
-            shift=orientation * (shift - centre)[:, order],
+            shift=orientation * (shift - centre)[:, order] + 0.0,  # no negative zeros
             scale=scale[:, order],
             order=order,
             centre=centre[order],

@@ -1,0 +1,199 @@
+"""The results that an AnnData carries, checked and in the form that tables and figures need."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy.interpolate import CubicSpline
+
+from basisvae_scvi.data import DEFAULT_KEY, Keys
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """Results of one fit, as ``model.annotate(adata)`` left them.
+
+    Attributes
+    ----------
+    keys
+        The AnnData keys of this fit.
+    params
+        Arguments of the model, and ``latent_min`` and ``latent_max`` for one latent dimension.
+    latent
+        z, shape (n_obs, Q); NaN for cells that were not modelled.
+    genes
+        Modelled genes in the order of ``adata.var_names``: ``cluster`` (str), ``confidence``,
+        ``shift`` (units of z) and ``scale``.
+    grid
+        Points of the basis functions, shape (G,) for Q = 1, else (G, Q).
+    basis
+        Basis functions at the points, shape (G, K); column k belongs to cluster ``str(k)``.
+
+    Examples
+    --------
+    >>> import basisvae_scvi as bv
+    >>> adata = bv.datasets.simulate_counts(n_obs=80, n_vars=20)
+    >>> train_kwargs = {"enable_progress_bar": False}
+    >>> bv.tl.basisvae(adata, n_basis=4, max_epochs=2, train_kwargs=train_kwargs)
+    >>> bv.get.Annotation.of(adata).latent.shape
+    (80, 1)
+    """
+
+    # Basis 0 is the constant 1 in every model.
+    FLAT: ClassVar[str] = "0"
+
+    keys: Keys
+    params: Mapping
+    latent: np.ndarray
+    genes: pd.DataFrame
+    grid: np.ndarray
+    basis: np.ndarray
+
+    @classmethod
+    def of(cls, adata: AnnData, *, key: str = DEFAULT_KEY) -> Annotation:
+        """Read the results stored under ``key``.
+
+        Parameters
+        ----------
+        adata
+            Annotated data.
+        key
+            The ``key_added`` they were written under.
+
+        Raises
+        ------
+        KeyError
+            If one of the entries is missing; the message names it and the cure.
+        """
+        keys = Keys(key)
+        _check_present(adata, keys)
+        columns = {
+            "cluster": keys.cluster,
+            "confidence": keys.confidence,
+            "shift": keys.gene_shift,
+            "scale": keys.gene_scale,
+        }
+        var = adata.var.loc[adata.var[keys.cluster].notna(), list(columns.values())]
+        genes = var.set_axis(list(columns), axis=1)
+        genes = genes.astype({"cluster": object, "confidence": float, "scale": float})
+        genes["shift"] = genes["shift"].astype(float) + 0.0  # no "-0.0"
+        run = adata.uns[keys.uns]
+        return cls(
+            keys=keys,
+            params=run["params"],
+            latent=np.asarray(adata.obsm[keys.latent], dtype=np.float64),
+            genes=genes,
+            grid=np.asarray(run["grid"], dtype=np.float64),
+            basis=np.asarray(run["basis"], dtype=np.float64),
+        )
+
+    @property
+    def n_latent(self) -> int:
+        """Number of latent dimensions Q."""
+        return self.latent.shape[1]
+
+    @property
+    def clusters(self) -> list[str]:
+        """Clusters that have genes, in the order of their numbers."""
+        return sorted(self.genes["cluster"].unique(), key=int)
+
+    def parameter(self, name: str):
+        """Argument of the model; ``None`` where it was ``None`` or is not recorded."""
+        value = self.params.get(name)
+        return None if value is None or str(value) == "None" else value
+
+    def require_one_dimension(self, what: str) -> None:
+        """Raise ValueError unless Q = 1."""
+        if self.n_latent != 1:
+            raise ValueError(
+                f"{what} need one latent dimension, but adata.obsm[{self.keys.latent!r}] has "
+                f"{self.n_latent}; fit a model with n_latent=1."
+            )
+
+    def points(self, n_points: int) -> np.ndarray:
+        """Even grid over the z of the cells that the model was fitted to, ``(n_points,)``."""
+        self.require_one_dimension("Courses along z")
+        if n_points < 2:
+            raise ValueError(f"n_points={n_points} must be at least 2.")
+        return np.linspace(self.params["latent_min"], self.params["latent_max"], n_points)
+
+    def basis_at(self, cluster: str, z: np.ndarray) -> np.ndarray:
+        """Basis of a cluster at z of any shape, by a cubic spline through the grid."""
+        nodes = self.basis[:, int(cluster)]
+        values = CubicSpline(self.grid, nodes)(np.clip(z, self.grid[0], self.grid[-1]))
+        # A spline may swing past zero by a hair where the basis is next to nothing.
+        return np.maximum(values, 0.0) if nodes.min() >= 0 else values
+
+    def courses(self, genes: pd.DataFrame, z: np.ndarray) -> np.ndarray:
+        """λ b(z + δ) of genes under their own basis.
+
+        Parameters
+        ----------
+        genes
+            Rows of :attr:`genes`, J of them.
+        z
+            Points, shape (G,).
+
+        Returns
+        -------
+        Shape (G, J).
+        """
+        values = np.empty((len(z), len(genes)))
+        labels = genes["cluster"].to_numpy()
+        shift, scale = genes["shift"].to_numpy(), genes["scale"].to_numpy()
+        for cluster in np.unique(labels):
+            own = labels == cluster
+            values[:, own] = scale[own] * self.basis_at(cluster, z[:, None] + shift[own])
+        return values
+
+    def select(self, genes: Sequence[str] | str) -> pd.DataFrame:
+        """Rows of :attr:`genes`, in the order asked for.
+
+        Raises
+        ------
+        KeyError
+            For genes that are not there or were not modelled.
+        """
+        names = [genes] if isinstance(genes, str) else list(genes)
+        missing = [str(name) for name in names if name not in self.genes.index]
+        if missing:
+            listed = ", ".join(missing[:10]) + (", …" if len(missing) > 10 else "")
+            raise KeyError(
+                f"Not among the {len(self.genes)} modelled genes of adata.var_names (those with "
+                f"a value in adata.var[{self.keys.cluster!r}]): {listed}."
+            )
+        return self.genes.loc[names]
+
+
+def _check_present(adata: AnnData, keys: Keys) -> None:
+    if keys.uns not in adata.uns:
+        known = [name for name, entry in adata.uns.items() if _is_run(entry)]
+        hint = f" Annotated under: {', '.join(known)}." if known else ""
+        raise KeyError(
+            f"adata.uns[{keys.uns!r}] is missing: run model.annotate(adata), or pass key=... "
+            f"if it was annotated under another name.{hint}"
+        )
+    run = adata.uns[keys.uns]
+    places = [(f"uns[{keys.uns!r}]", run, name) for name in ("params", "grid", "basis")]
+    places += [("obsm", adata.obsm, keys.latent)]
+    columns = (keys.cluster, keys.confidence, keys.gene_shift, keys.gene_scale)
+    places += [("var", adata.var, name) for name in columns]
+    for place, container, name in places:
+        if name not in container:
+            raise KeyError(
+                f"adata.{place}[{name!r}] is missing: run model.annotate(adata) once more"
+                f"{_key_argument(keys)}."
+            )
+
+
+def _is_run(entry) -> bool:
+    return isinstance(entry, Mapping) and {"params", "grid", "basis"} <= set(entry)
+
+
+def _key_argument(keys: Keys) -> str:
+    return "" if keys.key_added == DEFAULT_KEY else f" with key_added={keys.key_added!r}"

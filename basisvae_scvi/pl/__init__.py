@@ -1,0 +1,8 @@
+"""Figures of an annotated AnnData; no model is needed."""
+
+from ._basis_functions import basis_functions
+from ._gene_trends import gene_trends
+from ._heatmap import heatmap
+from ._latent import latent
+
+__all__ = ["basis_functions", "gene_trends", "heatmap", "latent"]

@@ -1,0 +1,59 @@
+"""Tables against the accessors of the model that wrote the annotation."""
+
+import numpy as np
+
+from basisvae_scvi import get
+
+
+def test_trends_are_the_models_over_the_means(fitted):
+    model, adata = fitted
+    trends = get.trends(adata, n_points=60)
+    model_trends = model.get_gene_trends(z=trends.index.to_numpy())
+    mean = model.module.genes.feature_scale.numpy()
+    sure = (adata.var["basisvae_confidence"] > 0.9999).to_numpy()
+    assert sure.sum() >= 5
+    np.testing.assert_allclose(
+        trends.to_numpy()[:, sure], (model_trends / mean).to_numpy()[:, sure], rtol=5e-3, atol=1e-3
+    )
+
+
+def test_trends_are_scaled_and_shifted_bases_of_the_model(fitted):
+    model, adata = fitted
+    trends, clusters = get.trends(adata, n_points=40), model.get_clusters()
+    z = trends.index.to_numpy()
+    for gene, row in clusters.iterrows():
+        basis = model.get_basis_functions(z + row["shift"])[row["cluster"]].to_numpy()
+        np.testing.assert_allclose(trends[gene], row["scale"] * basis, rtol=2e-3, atol=1e-3)
+
+
+def test_grid_spans_the_cells(fitted):
+    _, adata = fitted
+    z = adata.obsm["X_basisvae"]
+    index = get.trends(adata).index
+    np.testing.assert_allclose([index[0], index[-1]], [z.min(), z.max()], rtol=1e-5)
+
+
+def test_genes_repeat_the_models_clusters(fitted):
+    model, adata = fitted
+    table, clusters = get.genes(adata), model.get_clusters()
+    assert sorted(table.index) == sorted(clusters.index)
+    for column in ("confidence", "shift", "scale"):
+        np.testing.assert_array_equal(table[column], clusters.loc[table.index, column])
+    assert (table["cluster"].astype(str) == clusters.loc[table.index, "cluster"]).all()
+
+
+def test_peaks_are_those_of_the_trends(fitted):
+    _, adata = fitted
+    table = get.genes(adata)
+    trends = get.trends(adata, n_points=401)
+    rising = table[table["shape"] != "flat"]
+    np.testing.assert_allclose(rising["peak"], trends[rising.index].idxmax())
+    order = table[["cluster", "peak"]].astype({"cluster": int}).reset_index(drop=True)
+    assert (order.sort_values(["cluster", "peak"]).index == order.index).all()
+
+
+def test_clusters_count_all_genes(fitted):
+    _, adata = fitted
+    table = get.clusters(adata)
+    counts = adata.var["basisvae_cluster"].value_counts()
+    assert table["n_genes"].to_dict() == counts[counts > 0].to_dict()
