@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from basisvae_scvi.data import DEFAULT_KEY, Keys
-from basisvae_scvi.data import check_layer
+from basisvae_scvi.data import DEFAULT_KEY, Keys, check_layer
 from basisvae_scvi.model import BasisVAE
 
 
