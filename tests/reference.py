@@ -12,6 +12,7 @@ from scipy.stats import norm
 
 COUNTS = ("zinb", "nb", "poisson")
 MEAN_FLOOR = 1e-8
+BASIS_FLOOR = 1e-6
 
 
 # -- densities --------------------------------------------------------------------------------
@@ -99,7 +100,7 @@ class Networks:
         points = np.minimum(np.maximum(points, -6.0), 6.0)
         hidden = np.tanh(points @ self.direction[k] + self.threshold[k])
         raw = hidden @ self.amplitude[k] + self.level[k]
-        return np.logaddexp(0.0, raw) if self.positive else raw
+        return np.logaddexp(0.0, raw) + BASIS_FLOOR if self.positive else raw
 
     def __call__(self, k, points):
         """b_k at points ``(…, Q)``; basis 0 is flat."""

@@ -32,6 +32,16 @@ def check_obs_key(adata: AnnData, key: str | None, argument: str) -> None:
         )
 
 
+def check_numeric(adata: AnnData, key: str | None, argument: str) -> None:
+    """Raise KeyError for a missing column, ValueError for one that does not hold numbers."""
+    check_obs_key(adata, key, argument)
+    if key is not None and not pd.api.types.is_numeric_dtype(adata.obs[key]):
+        raise ValueError(
+            f"{argument}={key!r}: adata.obs[{key!r}] must hold numbers, but has type "
+            f"{adata.obs[key].dtype}. Convert it, or name another column."
+        )
+
+
 def check_layer(adata: AnnData, layer: str | None) -> None:
     """Raise KeyError for a missing layer, ValueError for a missing X."""
     if layer is not None and layer not in adata.layers:

@@ -1,5 +1,6 @@
 """The public model class."""
 
 from ._model import BasisVAE
+from ._training import INIT_METHODS
 
-__all__ = ["BasisVAE"]
+__all__ = ["INIT_METHODS", "BasisVAE"]

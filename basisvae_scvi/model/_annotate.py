@@ -33,6 +33,9 @@ def annotate(
     target.obsm[keys.latent] = cells.to_numpy(dtype=np.float32)
     if model.module.n_latent == 1:
         target.obs[keys.pseudotime] = _pseudotime(cells.iloc[:, 0].to_numpy())
+    elif keys.pseudotime in target.obs:
+        # Left by an earlier model of one dimension under the same key.
+        del target.obs[keys.pseudotime]
     for name in ("assignment", "shift", "scale"):
         target.varm[getattr(keys, name)] = genes[name]
     clusters = genes["clusters"]

@@ -27,6 +27,7 @@ from basisvae_scvi.data import (
     MatrixField,
     check_binary,
     check_counts,
+    check_numeric,
     check_obs_key,
     check_same_genes,
     check_size_factors,
@@ -249,11 +250,11 @@ class BasisVAE(
         """
         setup_method_args = cls._get_setup_method_args(**locals())
         check_obs_key(adata, batch_key, "batch_key")
-        check_obs_key(adata, size_factor_key, "size_factor_key")
+        check_numeric(adata, size_factor_key, "size_factor_key")
         for key in categorical_covariate_keys or []:
             check_obs_key(adata, key, "categorical_covariate_keys")
         for key in continuous_covariate_keys or []:
-            check_obs_key(adata, key, "continuous_covariate_keys")
+            check_numeric(adata, key, "continuous_covariate_keys")
         if size_factor_key is not None:
             check_size_factors(adata.obs[size_factor_key].to_numpy(), size_factor_key)
         fields = [
@@ -274,7 +275,7 @@ class BasisVAE(
         if key in adata.obsm:
             values, field = adata.obsm[key], ObsmField(TENSOR_KEYS.OBSERVED_LATENT, key)
         else:
-            check_obs_key(adata, key, "latent_key")
+            check_numeric(adata, key, "latent_key")
             values = adata.obs[key].to_numpy()
             field = NumericalObsField(TENSOR_KEYS.OBSERVED_LATENT, key)
         if not np.isfinite(np.asarray(values, dtype=np.float64)).all():

@@ -13,7 +13,7 @@ from scvi.dataloaders import DataSplitter
 from scvi.utils import track
 from torch import Tensor
 
-from basisvae_scvi.data import check_obs_key, describe_location, feature_moments, warn_empty
+from basisvae_scvi.data import describe_location, feature_moments, warn_empty
 from basisvae_scvi.inference import (
     ENCODER_STEPS,
     AssignmentRefresher,
@@ -225,7 +225,6 @@ class TrainingMixin:
                     f"init={key!r} is neither one of {[*INIT_METHODS]} nor a column of adata.obs "
                     "or a key of adata.obsm."
                 )
-            check_obs_key(adata, key, "init")
         values = adata.obsm[key] if key in adata.obsm else adata.obs[key].to_numpy()
         z = np.asarray(values, dtype=np.float64).reshape(adata.n_obs, -1)
         if z.shape[1] < self.module.n_latent or not np.isfinite(z).all():

@@ -1,0 +1,93 @@
+"""Checks of options: against each other before data are read, against the data before a fit."""
+
+from pathlib import Path
+
+from ._errors import CommandError, UsageError, list_some
+from ._paths import check_output, is_same_path
+from ._settings import LogSettings, ModelSettings
+
+
+def check_log_options(settings: LogSettings) -> None:
+    """Raise UsageError for messages wanted both fewer and more."""
+    if settings.quiet and settings.verbose:
+        raise UsageError("--quiet and --verbose exclude each other.")
+
+
+def check_usage(settings: ModelSettings, input_path: Path | None = None) -> None:
+    """Raise UsageError for options that cannot go together.
+
+    Parameters
+    ----------
+    settings
+        Arguments of the command.
+    input_path
+        File that it reads.
+    """
+    check_output(settings.output, input_path)
+    taken = [settings.output, *([] if input_path is None else [input_path])]
+    if settings.model_dir and any(is_same_path(settings.model_dir, path) for path in taken):
+        raise UsageError(f"--model-dir {settings.model_dir} is the input or output; name another.")
+    if settings.n_top_genes is not None and settings.n_top_genes < settings.n_basis:
+        raise UsageError(
+            f"--n-top-genes {settings.n_top_genes} is less than --n-basis {settings.n_basis}."
+        )
+    if settings.root is not None and settings.n_latent > 1:
+        raise UsageError(f"--root needs --n-latent 1, not {settings.n_latent}.")
+    if not settings.key_added or "/" in settings.key_added:
+        raise UsageError(f"--key-added {settings.key_added!r} is empty or has a slash.")
+
+
+def check_data_options(adata, settings: ModelSettings, init_methods: tuple[str, ...]) -> None:
+    """Raise CommandError for columns, a start or a root that do not suit.
+
+    Parameters
+    ----------
+    adata
+        All cells and genes.
+    settings
+        Arguments of the command.
+    init_methods
+        Starts that need no key.
+    """
+    _check_numeric(adata, settings)
+    _check_init(adata, settings.init, init_methods)
+    _check_root(adata, settings.root)
+
+
+def _check_numeric(adata, settings: ModelSettings) -> None:
+    from pandas.api.types import is_numeric_dtype
+
+    columns = {
+        "--size-factor-key": [settings.size_factor_key],
+        "--latent-key": [settings.latent_key],
+        "--init": [settings.init],
+        "--continuous-covariate-key": settings.continuous_covariate_keys or [],
+    }
+    for option, keys in columns.items():
+        for key in keys:
+            if key in adata.obs and not is_numeric_dtype(adata.obs[key]):
+                numeric = [c for c in adata.obs.columns if is_numeric_dtype(adata.obs[c])]
+                raise CommandError(
+                    f"{option} {key!r} is a column of {adata.obs[key].dtype}, not of numbers; "
+                    f"numbers are in: {list_some(numeric)}."
+                )
+
+
+def _check_init(adata, init: str, init_methods: tuple[str, ...]) -> None:
+    if init not in init_methods and init not in adata.obs and init not in adata.obsm:
+        raise CommandError(
+            f"--init {init!r} is neither one of {', '.join(init_methods)}, nor a column of obs "
+            f"({list_some(adata.obs.columns)}), nor a key of obsm "
+            f"({list_some(adata.obsm.keys())})."
+        )
+
+
+def _check_root(adata, root: str | None) -> None:
+    if root is None or root in adata.obs_names or root in adata.var_names:
+        return
+    flags = [c for c in adata.obs.columns if adata.obs[c].dtype == bool]
+    if root not in flags:
+        raise CommandError(
+            f"--root {root!r} is neither a cell, nor a gene, nor a boolean column of obs "
+            f"({list_some(flags)})."
+        )

@@ -1,0 +1,136 @@
+"""``basisvae-scvi fit``: read, model, annotate, write."""
+
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from anndata import AnnData
+
+from basisvae_scvi import BasisVAE
+from basisvae_scvi.model import INIT_METHODS
+
+from ._checks import check_data_options, check_usage
+from ._device import check_accelerator, limit_threads
+from ._errors import EXIT_INTERRUPTED
+from ._files import read_anndata, strip_leftovers
+from ._genes import hide_size_factors, prepare
+from ._log import silent_libraries
+from ._output import Outputs
+from ._progress import TrainingProgress
+from ._run_info import Stopwatch
+from ._settings import FitSettings, ModelSettings
+from ._staging import Staging
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A fitted model and the data with its results.
+
+    Attributes
+    ----------
+    model
+        Fitted model; its own data hold the genes that were modelled.
+    adata
+        All cells and genes, annotated.
+    n_epochs
+        Epochs that were completed.
+    interrupted
+        Whether Ctrl-C ended the training.
+    """
+
+    model: BasisVAE
+    adata: AnnData
+    n_epochs: int
+    interrupted: bool
+
+    @property
+    def n_used_bases(self) -> int:
+        """Number of bases that are the most probable of some gene."""
+        return int(self.model.get_clusters()["cluster"].nunique())
+
+
+def fit(settings: FitSettings, line: str) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    settings
+        Its arguments.
+    line
+        The command as it was called, for the record of the run.
+
+    Returns
+    -------
+    Exit status.
+    """
+    check_usage(settings, settings.input)
+    outcome = fit_and_write(settings, lambda: read_anndata(settings.input), line)
+    return EXIT_INTERRUPTED if outcome.interrupted else 0
+
+
+def fit_and_write(settings: ModelSettings, load: Callable[[], AnnData], line: str) -> Outcome:
+    """Fit what ``load`` returns and write all that the settings ask for, or nothing."""
+    watch = Stopwatch()
+    with Staging(overwrite=settings.overwrite) as staging, silent_libraries():
+        outputs = Outputs.claim(settings, staging)
+        limit_threads(settings.threads)
+        check_accelerator(settings.accelerator)
+        outcome = fit_anndata(load(), settings)
+        outputs.write(outcome, settings, line, watch)
+        staging.commit()
+    if outcome.interrupted:
+        logger.error(
+            "interrupted; %s holds what was reached by epoch %d.",
+            settings.output,
+            outcome.n_epochs,
+        )
+    else:
+        logger.info("Wrote %s: %d bases in use", settings.output, outcome.n_used_bases)
+    return outcome
+
+
+def fit_anndata(adata: AnnData, settings: ModelSettings) -> Outcome:
+    """Fit the model and annotate ``adata`` in place."""
+    check_data_options(adata, settings, INIT_METHODS)
+    model = build_model(prepare(adata, settings), settings)
+    progress = TrainingProgress(quiet=settings.quiet)
+    logger.info("Fitting %d cells × %d genes", model.adata.n_obs, model.adata.n_vars)
+    with warnings.catch_warnings():
+        # Said once, when the output is there.
+        warnings.filterwarnings("ignore", message="Training was interrupted")
+        model.train(
+            max_epochs=settings.max_epochs,
+            seed=settings.seed,
+            init=settings.init,
+            accelerator=settings.accelerator.value,
+            batch_size=settings.batch_size,
+            early_stopping=settings.early_stopping,
+            enable_progress_bar=False,
+            callbacks=[progress],
+        )
+    model.annotate(adata, key_added=settings.key_added, root=settings.root)
+    hide_size_factors(adata, settings)
+    strip_leftovers(adata)
+    return Outcome(model, adata, progress.n_epochs, progress.was_interrupted)
+
+
+def build_model(work: AnnData, settings: ModelSettings) -> BasisVAE:
+    """Model of registered data, with the arguments of the command line."""
+    return BasisVAE(
+        work,
+        n_basis=settings.n_basis,
+        n_latent=settings.n_latent,
+        scale_invariant=settings.scale_invariant,
+        translation_invariant=settings.translation_invariant,
+        gene_likelihood=settings.gene_likelihood.value,
+        dispersion=settings.dispersion.value,
+        zero_inflation=settings.zero_inflation.value,
+        inference=settings.inference.value,
+        concentration=settings.concentration,
+        latent_weight=settings.latent_weight,
+        assignment_weight=settings.assignment_weight,
+        allow_non_integer=settings.allow_non_integer,
+    )

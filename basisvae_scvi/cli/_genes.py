@@ -1,0 +1,171 @@
+"""The working copy that the model sees: one matrix, the genes to model, their size factors."""
+
+import logging
+
+import anndata as ad
+import numpy as np
+import scanpy as sc
+
+from basisvae_scvi import BasisVAE
+from basisvae_scvi.data import (
+    Keys,
+    check_binary,
+    check_counts,
+    describe_location,
+    feature_moments,
+    row_sums,
+)
+
+from ._errors import CommandError, list_some
+from ._files import strip_leftovers
+from ._settings import GeneLikelihood, ModelSettings
+
+logger = logging.getLogger(__name__)
+
+# Column of the working copy; it never reaches the output.
+SIZE_FACTOR = "_basisvae_size_factor"
+
+
+def prepare(adata: ad.AnnData, settings: ModelSettings) -> ad.AnnData:
+    """Make the AnnData to model, checked and registered.
+
+    Parameters
+    ----------
+    adata
+        All cells and genes; stays as it is.
+    settings
+        Keys, and how many genes to model.
+
+    Returns
+    -------
+    AnnData with the chosen matrix, all of ``obs`` and ``obsm``, and nothing else.
+
+    Raises
+    ------
+    CommandError, KeyError, ValueError
+        For keys that are not there and values that do not suit the likelihood.
+    """
+    work = _working_copy(adata, settings.layer)
+    _register(work, settings, settings.size_factor_key)
+    if settings.n_top_genes is None or settings.n_top_genes >= work.n_vars:
+        return work
+    matrix = _matrix(work, settings.layer)
+    _check_values(matrix, settings)
+    size_factor_key = settings.size_factor_key
+    if settings.gene_likelihood.is_count and size_factor_key is None:
+        size_factor_key = SIZE_FACTOR
+        work.obs[SIZE_FACTOR] = library_size_factors(matrix)
+    chosen = _select(work, matrix, settings)
+    logger.info("Modelling %d of %d genes", chosen.sum(), work.n_vars)
+    strip_leftovers(work)
+    work = work[:, chosen].copy()
+    _register(work, settings, size_factor_key)
+    return work
+
+
+def library_size_factors(matrix) -> np.ndarray:
+    """Library over all genes, divided by its median over the cells that are not empty.
+
+    A cell without counts is given one count, since a size factor must be positive.
+    """
+    library = row_sums(matrix)
+    filled = library[library > 0]
+    return np.maximum(library, 1.0) / (float(np.median(filled)) if filled.size else 1.0)
+
+
+def hide_size_factors(adata: ad.AnnData, settings: ModelSettings) -> None:
+    """Let the annotation say that size factors are the library's, where :func:`prepare` made them.
+
+    The column of the working copy is not in the output, and the library over all genes of the
+    output gives the same numbers.
+    """
+    params = adata.uns[Keys(settings.key_added).uns]["params"]
+    if params["size_factor_key"] == SIZE_FACTOR:
+        params["size_factor_key"] = "None"
+
+
+def _working_copy(adata: ad.AnnData, layer: str | None) -> ad.AnnData:
+    if layer is not None and layer not in adata.layers:
+        raise CommandError(
+            f"--layer {layer!r} is not in layers; there are: {list_some(adata.layers.keys())}. "
+            "Leave it out to use X."
+        )
+    if layer is None and adata.X is None:
+        raise CommandError(
+            f"X is empty; name a matrix with --layer: {list_some(adata.layers.keys())}."
+        )
+    work = ad.AnnData(
+        X=adata.X if layer is None else None,
+        layers=None if layer is None else {layer: adata.layers[layer]},
+        obs=adata.obs.copy(),
+        var=adata.var[[]].copy(),
+        obsm=dict(adata.obsm),
+    )
+    strip_leftovers(work)
+    return work
+
+
+def _matrix(work: ad.AnnData, layer: str | None):
+    return work.X if layer is None else work.layers[layer]
+
+
+def _register(work: ad.AnnData, settings: ModelSettings, size_factor_key: str | None) -> None:
+    BasisVAE.setup_anndata(
+        work,
+        layer=settings.layer,
+        batch_key=settings.batch_key,
+        size_factor_key=size_factor_key,
+        categorical_covariate_keys=settings.categorical_covariate_keys or None,
+        continuous_covariate_keys=settings.continuous_covariate_keys or None,
+        latent_key=settings.latent_key,
+    )
+
+
+def _check_values(matrix, settings: ModelSettings) -> None:
+    """What the model would check of its genes, for all genes."""
+    location = describe_location(settings.layer)
+    if settings.gene_likelihood.is_count:
+        check_counts(matrix, location, allow_non_integer=settings.allow_non_integer)
+    elif settings.gene_likelihood is GeneLikelihood.bernoulli:
+        check_binary(matrix, location)
+
+
+def _select(work: ad.AnnData, matrix, settings: ModelSettings) -> np.ndarray:
+    """Mask of the genes to model, shape ``(P,)``; a gene that is the root is among them."""
+    if settings.gene_likelihood.is_count:
+        chosen = _variable_counts(work, settings)
+    else:
+        chosen = most_variable(matrix, settings.n_top_genes)
+    return chosen | np.asarray(work.var_names == settings.root)
+
+
+def most_variable(matrix, n_genes: int) -> np.ndarray:
+    """Mask of the features of largest variance; of equal ones the first."""
+    order = np.argsort(-feature_moments(matrix).variance, kind="stable")
+    chosen = np.zeros(len(order), dtype=bool)
+    chosen[order[:n_genes]] = True
+    return chosen
+
+
+def _variable_counts(work: ad.AnnData, settings: ModelSettings) -> np.ndarray:
+    """Mask of the genes that vary more than their mean explains (scanpy's ``seurat_v3``)."""
+    try:
+        table = sc.pp.highly_variable_genes(
+            work,
+            layer=settings.layer,
+            n_top_genes=settings.n_top_genes,
+            flavor="seurat_v3",
+            batch_key=settings.batch_key,
+            check_values=False,
+            inplace=False,
+        )
+    except ImportError as error:
+        raise CommandError(
+            "--n-top-genes needs the package scikit-misc: pip install scikit-misc."
+        ) from error
+    except ValueError as error:
+        raise CommandError(
+            f"--n-top-genes {settings.n_top_genes}: the trend of variance on mean cannot be "
+            f"fitted ({error}). Leave out genes seen in few cells, or leave out --n-top-genes."
+        ) from error
+    return table["highly_variable"].reindex(work.var_names).to_numpy(dtype=bool)

@@ -1,0 +1,36 @@
+"""Checks of paths that need no data: they end a wrong call before anything is imported."""
+
+import os
+from pathlib import Path
+
+from ._errors import UsageError
+
+_SUFFIXES = (".h5ad", ".zarr")
+
+
+def is_zarr_path(path: Path) -> bool:
+    """Whether the suffix is that of zarr."""
+    return path.suffix == ".zarr"
+
+
+def check_output(output: Path, input_path: Path | None = None) -> None:
+    """Raise UsageError for an output of unknown kind, or one that is the input.
+
+    Parameters
+    ----------
+    output
+        Where an AnnData will be written.
+    input_path
+        Where one will be read.
+    """
+    if output.suffix not in _SUFFIXES:
+        raise UsageError(f"--output {output} must end in {' or '.join(_SUFFIXES)}.")
+    if input_path is not None and is_same_path(output, input_path):
+        raise UsageError(f"--output {output} is the input; name another file.")
+
+
+def is_same_path(first: Path, second: Path) -> bool:
+    """Whether two paths lead to one file, links followed."""
+    if first.exists() and second.exists():
+        return os.path.samefile(first, second)
+    return first.resolve() == second.resolve()

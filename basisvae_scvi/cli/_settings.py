@@ -1,0 +1,262 @@
+"""What each command takes: one dataclass per command, whose fields are its options.
+
+Defaults of ``fit`` are those of :class:`basisvae_scvi.BasisVAE` and its ``train``. They stand here
+a second time because the model cannot be imported for ``--help``; a test holds the two together.
+"""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, BadParameter, Option
+
+# Help lists the options in this order.
+PANELS = (DATA, MODEL, TRAINING, OUTPUT, LOG) = "Data", "Model", "Training", "Output", "Messages"
+MAX_SEED = 2**32 - 1
+
+
+class GeneLikelihood(StrEnum):
+    """Observation models."""
+
+    zinb = "zinb"
+    nb = "nb"
+    poisson = "poisson"
+    gaussian = "gaussian"
+    bernoulli = "bernoulli"
+
+    @property
+    def is_count(self) -> bool:
+        """Whether the data are counts."""
+        return self in (GeneLikelihood.zinb, GeneLikelihood.nb, GeneLikelihood.poisson)
+
+
+class Dispersion(StrEnum):
+    """Whether batches share a gene's dispersion."""
+
+    gene = "gene"
+    gene_batch = "gene-batch"
+
+
+class ZeroInflation(StrEnum):
+    """What the dropout logits depend on."""
+
+    gene = "gene"
+    latent = "latent"
+
+
+class Inference(StrEnum):
+    """Treatments of the mixing proportions."""
+
+    collapsed = "collapsed"
+    non_collapsed = "non-collapsed"
+    fixed_pi = "fixed_pi"
+
+
+class Accelerator(StrEnum):
+    """Where to compute."""
+
+    auto = "auto"
+    cpu = "cpu"
+    gpu = "gpu"
+
+
+class SimulationKind(StrEnum):
+    """Simulators."""
+
+    counts = "counts"
+    toy_groups = "toy-groups"
+    toy_shifts = "toy-shifts"
+
+
+class CountLikelihood(StrEnum):
+    """Observation models of simulated counts."""
+
+    nb = "nb"
+    zinb = "zinb"
+    poisson = "poisson"
+
+
+def positive(value: float) -> float:
+    """Refuse what is not a finite number above 0."""
+    if not (math.isfinite(value) and value > 0):
+        raise BadParameter(f"{value:g} is not a finite number above 0")
+    return value
+
+
+def non_negative(value: float | None) -> float | None:
+    """Refuse what is not a finite number of at least 0."""
+    if value is not None and not (math.isfinite(value) and value >= 0):
+        raise BadParameter(f"{value:g} is not a finite number of at least 0")
+    return value
+
+
+def fraction(value: float | None) -> float | None:
+    """Refuse what does not lie in [0, 1)."""
+    if value is not None and not 0 <= value < 1:
+        raise BadParameter(f"{value:g} does not lie in [0, 1)")
+    return value
+
+
+def _option(text: str, panel: str, *names: str, **kwargs):
+    return Option(*names, help=text, rich_help_panel=panel, **kwargs)
+
+
+Overwrite = Annotated[bool, _option("Replace results that are there.", OUTPUT, "--overwrite")]
+AcceleratorChoice = Annotated[Accelerator, _option("Where to compute.", TRAINING)]
+Threads = Annotated[
+    int | None, _option("CPU threads to use; all of them by default.", TRAINING, min=1)
+]
+MaxEpochs = Annotated[
+    int | None,
+    _option("Passes over the cells; 150 or fewer by default, by their number.", TRAINING, min=1),
+]
+TranslationInvariant = Annotated[bool, _option("Give every gene a shift δ.", MODEL)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogSettings:
+    """What is said while a command runs."""
+
+    quiet: Annotated[
+        bool, _option("Only warnings and errors on stderr.", LOG, "--quiet", "-q")
+    ] = False
+    verbose: Annotated[bool, _option("More detail on stderr.", LOG, "--verbose", "-v")] = False
+    debug: Annotated[bool, _option("Show the traceback of an error.", LOG, "--debug")] = False
+    log_file: Annotated[Path | None, _option("File to which all messages are appended.", LOG)] = (
+        None
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings(LogSettings):
+    """How to model an AnnData and where to write what came out."""
+
+    output: Annotated[
+        Path, _option("Result, .h5ad or .zarr: all cells, all genes.", OUTPUT, "--output", "-o")
+    ]
+    layer: Annotated[str | None, _option("Layer with the counts; X by default.", DATA)] = None
+    batch_key: Annotated[str | None, _option("Column of obs with the batch.", DATA)] = None
+    size_factor_key: Annotated[
+        str | None, _option("Column of obs with size factors; library/median by default.", DATA)
+    ] = None
+    latent_key: Annotated[
+        str | None, _option("Column of obs or key of obsm with an observed z.", DATA)
+    ] = None
+    categorical_covariate_keys: Annotated[
+        list[str] | None,
+        _option("Column of obs for the encoder; repeatable.", DATA, "--categorical-covariate-key"),
+    ] = None
+    continuous_covariate_keys: Annotated[
+        list[str] | None,
+        _option("Column of obs for the encoder; repeatable.", DATA, "--continuous-covariate-key"),
+    ] = None
+    n_top_genes: Annotated[
+        int | None, _option("Model only so many variable genes (and --root).", DATA, min=2)
+    ] = None
+    allow_non_integer: Annotated[
+        bool, _option("Accept fractional counts.", DATA, "--allow-non-integer")
+    ] = False
+    n_basis: Annotated[
+        int, _option("Number of basis functions, the flat one too.", MODEL, min=2)
+    ] = 50
+    n_latent: Annotated[int, _option("Latent dimensions; 1 is a pseudotime.", MODEL, min=1)] = 1
+    scale_invariant: Annotated[bool, _option("Give every gene a scale λ.", MODEL)] = True
+    translation_invariant: TranslationInvariant = False
+    gene_likelihood: Annotated[
+        GeneLikelihood, _option("Observation model.", MODEL, "--likelihood")
+    ] = GeneLikelihood.zinb
+    dispersion: Annotated[
+        Dispersion, _option("Dispersion per gene, or per gene and batch.", MODEL)
+    ] = Dispersion.gene
+    zero_inflation: Annotated[ZeroInflation, _option("Dropout per gene, or along z.", MODEL)] = (
+        ZeroInflation.gene
+    )
+    inference: Annotated[Inference, _option("Treatment of the mixing proportions.", MODEL)] = (
+        Inference.collapsed
+    )
+    concentration: Annotated[
+        float, _option("Dirichlet α; below 1 favours few groups.", MODEL, callback=positive)
+    ] = 0.1
+    latent_weight: Annotated[
+        float, _option("β_z, the weight of the prior of z.", MODEL, callback=positive)
+    ] = 1.0
+    assignment_weight: Annotated[
+        float, _option("β_w; larger values merge similar groups.", MODEL, callback=positive)
+    ] = 1.0
+    max_epochs: MaxEpochs = None
+    batch_size: Annotated[int, _option("Cells per step.", TRAINING, min=1)] = 128
+    early_stopping: Annotated[
+        bool, _option("Stop when 10 % held-out cells gain no more.", TRAINING, "--early-stopping")
+    ] = False
+    init: Annotated[
+        str, _option("Start of z: manifold, pca, random, or a key of obs/obsm.", TRAINING)
+    ] = "manifold"
+    root: Annotated[
+        str | None,
+        _option("Where z starts: a cell, a boolean column of obs, or an early gene.", TRAINING),
+    ] = None
+    seed: Annotated[
+        int | None, _option("Seed of everything random.", TRAINING, min=0, max=MAX_SEED)
+    ] = None
+    accelerator: AcceleratorChoice = Accelerator.auto
+    threads: Threads = None
+    key_added: Annotated[str, _option("Prefix of the keys that are written.", OUTPUT)] = "basisvae"
+    model_dir: Annotated[Path | None, _option("Folder for the model, to load later.", OUTPUT)] = (
+        None
+    )
+    tables: Annotated[
+        Path | None, _option("Folder for genes.tsv, assignments.tsv and cells.tsv.", OUTPUT)
+    ] = None
+    figures: Annotated[Path | None, _option("Folder for figures (PNG).", OUTPUT)] = None
+    overwrite: Overwrite = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings(ModelSettings):
+    """Arguments of ``basisvae-scvi fit``."""
+
+    input: Annotated[Path, Argument(help="Cells × genes: .h5ad file or .zarr folder.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulateSettings(LogSettings):
+    """Arguments of ``basisvae-scvi simulate``."""
+
+    output: Annotated[Path, _option("Result, .h5ad or .zarr.", OUTPUT, "--output", "-o")]
+    kind: Annotated[
+        SimulationKind, _option("Counts, or one of the paper's two toy data sets.", DATA)
+    ] = SimulationKind.counts
+    n_obs: Annotated[int | None, _option("Cells.", DATA, min=1)] = None
+    n_vars: Annotated[int | None, _option("Genes.", DATA, min=1)] = None
+    likelihood: Annotated[
+        CountLikelihood | None, _option("Observation model of counts; nb by default.", DATA)
+    ] = None
+    dropout: Annotated[
+        float | None,
+        _option("Share of extra zeros; 0.1 by default with zinb.", DATA, callback=fraction),
+    ] = None
+    max_shift: Annotated[
+        float | None, _option("Largest shift of a gene along z.", DATA, callback=non_negative)
+    ] = None
+    n_batches: Annotated[int | None, _option("Batches of counts.", DATA, min=1)] = None
+    seed: Annotated[int, _option("Seed.", DATA, min=0, max=MAX_SEED)] = 0
+    overwrite: Overwrite = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoSettings(LogSettings):
+    """Arguments of ``basisvae-scvi demo``."""
+
+    output: Annotated[Path, _option("Folder for the results.", OUTPUT, "--output", "-o")]
+    n_genes: Annotated[
+        int, _option("Use so many variable genes, and four markers.", DATA, min=20, max=2000)
+    ] = 500
+    n_basis: Annotated[int, _option("Number of basis functions.", MODEL, min=2)] = 12
+    translation_invariant: TranslationInvariant = True
+    max_epochs: MaxEpochs = None
+    seed: Annotated[int, _option("Seed.", TRAINING, min=0, max=MAX_SEED)] = 0
+    accelerator: AcceleratorChoice = Accelerator.auto
+    threads: Threads = None
+    overwrite: Overwrite = False

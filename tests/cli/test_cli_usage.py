@@ -1,0 +1,142 @@
+"""What the command line answers before it looks at any data."""
+
+import inspect
+import resource
+import subprocess
+import sys
+from dataclasses import fields
+from typing import get_args, get_type_hints
+
+import pytest
+
+from basisvae_scvi import BasisVAE, __version__
+from basisvae_scvi.cli._settings import (
+    CountLikelihood,
+    Dispersion,
+    FitSettings,
+    GeneLikelihood,
+    Inference,
+    ModelSettings,
+    ZeroInflation,
+)
+from basisvae_scvi.datasets._counts import LIKELIHOODS
+
+HEAVY = ("torch", "scvi", "anndata", "scanpy", "lightning", "numpy")
+# Options of the command line alone.
+OWN = {
+    *("input", "output", "n_top_genes", "threads", "root", "key_added", "model_dir", "tables"),
+    *("figures", "overwrite", "quiet", "verbose", "debug", "log_file"),
+}
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["--help"], ["fit", "--help"], ["demo", "--help"]]
+)
+def test_help_and_version_import_nothing_heavy(arguments):
+    code = (
+        "import sys; from basisvae_scvi.cli import main; status = main(sys.argv[1:]); "
+        f"loaded = [m for m in {HEAVY} if m in sys.modules]; assert not loaded, loaded; "
+        "sys.exit(status)"
+    )
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert (done.returncode, done.stderr) == (0, "")
+    # Processor time: what else the machine does must not decide.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
+
+
+def test_version_is_the_number_alone(run):
+    assert run("--version") == (0, [__version__], [])
+
+
+def test_python_dash_m_runs_the_command_line():
+    done = subprocess.run(
+        [sys.executable, "-m", "basisvae_scvi", "--version"], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, f"{__version__}\n")
+
+
+@pytest.mark.parametrize("command", ["fit", "simulate", "demo"])
+def test_help_names_every_option_in_full(run, command):
+    text = "\n".join(run(command, "--help").out)
+    for option in ("--output", "--seed", "--overwrite", "--quiet", "--debug", "--log-file"):
+        assert option in text
+    if command == "fit":
+        for name in ("--categorical-covariate-key", "--no-translation-invariant", "--likelihood"):
+            assert name in text
+        assert "zinb|nb|poisson|gaussian|bernoulli" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], "Missing command"),
+        (["frobnicate"], "frobnicate"),
+        (["fit"], "input"),
+        (["fit", "missing.h5ad"], "--output"),
+        (["fit", "missing.h5ad", "-o", "x.h5ad", "--n-basis", "1"], "--n-basis"),
+        (["fit", "missing.h5ad", "-o", "x.h5ad", "--n-basis", "many"], "--n-basis"),
+        (["fit", "missing.h5ad", "-o", "x.h5ad", "--likelihood", "cauchy"], "'zinb', 'nb'"),
+        (["fit", "missing.h5ad", "-o", "x.h5ad", "--concentration", "0"], "--concentration"),
+        (["fit", "missing.h5ad", "-o", "x.h5ad", "--latent-weight", "nan"], "--latent-weight"),
+        (["fit", "missing.h5ad", "-o", "x.h5ad", "--seed", "-1"], "--seed"),
+        (["fit", "missing.h5ad", "-o", "x.h5ad", "--threads", "0"], "--threads"),
+        (["fit", "missing.h5ad", "-o", "x.h5ad", "--colour"], "--colour"),
+        (["fit", "missing.h5ad", "-o", "x.csv"], ".h5ad or .zarr"),
+        (["fit", "same.h5ad", "-o", "./same.h5ad"], "is the input"),
+        (["fit", "missing.h5ad", "-o", "x.h5ad", "--n-top-genes", "20"], "--n-basis 50"),
+        (["fit", "a.h5ad", "-o", "x.h5ad", "--root", "c", "--n-latent", "2"], "--n-latent 1"),
+        (["fit", "missing.h5ad", "-o", "x.h5ad", "--key-added", "a/b"], "--key-added"),
+        (["fit", "missing.h5ad", "-o", "x.h5ad", "-q", "-v"], "--quiet and --verbose"),
+        (["fit", "a.h5ad", "-o", "x.zarr", "--model-dir", "x.zarr"], "--model-dir"),
+        (["simulate", "-o", "x.h5ad", "--dropout", "1"], "--dropout"),
+        (["simulate", "-o", "x.h5ad", "--max-shift", "-1"], "--max-shift"),
+        (["demo", "-o", "x", "--n-genes", "20", "--n-basis", "30"], "--n-basis 30"),
+    ],
+)
+def test_wrong_calls_exit_with_2_and_one_line(run, tmp_path, monkeypatch, arguments, expected):
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments)
+    assert result.status == 2
+    assert result.out == []
+    [line] = result.err
+    assert expected in line
+    assert line.startswith("basisvae-scvi: error: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def _model_defaults() -> dict:
+    defaults = {}
+    for function in (BasisVAE.train, BasisVAE.setup_anndata, BasisVAE.__init__, BasisVAE.annotate):
+        for name, parameter in inspect.signature(function).parameters.items():
+            defaults[name] = parameter.default
+    return defaults
+
+
+def test_defaults_are_those_of_the_model():
+    theirs = _model_defaults()
+    ours = {field.name: field.default for field in fields(FitSettings) if field.name not in OWN}
+    assert set(ours) <= set(theirs)
+    assert ours == {name: theirs[name] for name in ours}
+    key = next(field for field in fields(ModelSettings) if field.name == "key_added")
+    assert key.default == theirs["key_added"]
+
+
+@pytest.mark.parametrize(
+    ("name", "choices"),
+    [
+        ("gene_likelihood", GeneLikelihood),
+        ("dispersion", Dispersion),
+        ("zero_inflation", ZeroInflation),
+        ("inference", Inference),
+    ],
+)
+def test_choices_are_those_of_the_model(name, choices):
+    assert set(get_args(get_type_hints(BasisVAE.__init__)[name])) == {c.value for c in choices}
+
+
+def test_choices_of_simulated_counts_are_those_of_the_simulator():
+    assert {c.value for c in CountLikelihood} == set(LIKELIHOODS)

@@ -1,0 +1,36 @@
+"""Fitted models that many tests read and none may change (edit a ``twin`` of them)."""
+
+import pytest
+from model_helpers import fit, small_counts
+
+
+@pytest.fixture
+def adata():
+    """Fresh counts, 100 cells × 20 genes."""
+    return small_counts()
+
+
+@pytest.fixture(scope="session")
+def fitted():
+    """NB model with scales and shifts."""
+    return fit(small_counts(120, 24), max_epochs=3, translation_invariant=True, n_basis=5)
+
+
+@pytest.fixture(scope="session")
+def fitted_by_time():
+    """NB model on the true z, so that nothing about the cells is random."""
+    adata = small_counts(150, 20, seed=2)
+    return fit(adata, setup={"latent_key": "true_z"}, max_epochs=15, translation_invariant=True)
+
+
+@pytest.fixture(scope="session")
+def fitted_batches():
+    """Model of cells from two batches, the reference of query mapping."""
+    adata = small_counts(120, 20, n_batches=2)
+    return fit(
+        adata,
+        setup={"batch_key": "batch"},
+        max_epochs=3,
+        translation_invariant=True,
+        dispersion="gene-batch",
+    )

@@ -1,0 +1,238 @@
+"""annotate() writes its keys, all of them and nothing else."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from anndata import AnnData
+from model_helpers import fit, small_counts, twin
+
+from basisvae_scvi import __version__
+
+ATTRIBUTES = ("obs", "var", "obsm", "varm", "uns", "layers", "obsp", "varp")
+
+
+def key_sets(adata):
+    return {name: set(getattr(adata, name)) for name in ATTRIBUTES}
+
+
+def new_keys(before, after):
+    added = {name: after[name] - before[name] for name in ATTRIBUTES}
+    assert all(before[name] <= after[name] for name in ATTRIBUTES)
+    return {name: keys for name, keys in added.items() if keys}
+
+
+def expected_keys(prefix):
+    return {
+        "obs": {f"{prefix}_pseudotime"},
+        "var": {
+            f"{prefix}_cluster",
+            f"{prefix}_confidence",
+            f"{prefix}_gene_shift",
+            f"{prefix}_gene_scale",
+        },
+        "obsm": {f"X_{prefix}"},
+        "varm": {f"{prefix}_assignment", f"{prefix}_shift", f"{prefix}_scale"},
+        "uns": {prefix},
+    }
+
+
+@pytest.fixture(scope="module")
+def annotated(fitted):
+    return fitted.annotate(copy=True)
+
+
+@pytest.mark.parametrize("key_added", ["basisvae", "run2"])
+def test_the_keys_written_are_those_of_the_contract(fitted, key_added):
+    before = key_sets(fitted.adata)
+    after = key_sets(fitted.annotate(key_added=key_added, copy=True))
+    assert new_keys(before, after) == expected_keys(key_added)
+
+
+def test_in_place_returns_nothing_and_writes_to_the_models_data(adata):
+    model = fit(adata)
+    before = key_sets(adata)
+    assert model.annotate() is None
+    assert new_keys(before, key_sets(adata)) == expected_keys("basisvae")
+
+
+def test_a_copy_leaves_the_original_alone(fitted):
+    before = key_sets(fitted.adata)
+    copy = fitted.annotate(copy=True)
+    assert copy is not fitted.adata
+    assert key_sets(fitted.adata) == before
+
+
+def test_two_latent_dimensions_write_no_pseudotime():
+    model = fit(small_counts(), n_latent=2)
+    expected = expected_keys("basisvae")
+    del expected["obs"]
+    before = key_sets(model.adata)
+    annotated = model.annotate(copy=True)
+    assert new_keys(before, key_sets(annotated)) == expected
+    assert annotated.obsm["X_basisvae"].shape == (100, 2)
+    assert annotated.uns["basisvae"]["grid"].shape[1] == 2
+
+
+def test_cells_get_z_and_pseudotime(fitted, annotated):
+    assert annotated.obsm["X_basisvae"].dtype == np.float32
+    np.testing.assert_array_equal(annotated.obsm["X_basisvae"], fitted.get_latent_representation())
+    assert annotated.obs["basisvae_pseudotime"].dtype == np.float64
+    np.testing.assert_allclose(annotated.obs["basisvae_pseudotime"], fitted.get_pseudotime())
+
+
+@pytest.mark.parametrize("name", ["assignment", "shift", "scale"])
+def test_tables_of_genes_are_data_frames_with_columns_of_str(fitted, annotated, name):
+    table = annotated.varm[f"basisvae_{name}"]
+    assert isinstance(table, pd.DataFrame)
+    assert list(table.columns) == ["0", "1", "2", "3", "4"]
+    assert (table.dtypes == np.float64).all()
+    pd.testing.assert_frame_equal(
+        table, getattr(fitted, f"get_{name}s")(), check_names=False, check_index_type=False
+    )
+
+
+def test_genes_get_their_group_with_its_values(fitted, annotated):
+    clusters = fitted.get_clusters()
+    labels = annotated.var["basisvae_cluster"]
+    assert isinstance(labels.dtype, pd.CategoricalDtype)
+    assert all(isinstance(label, str) for label in labels.cat.categories)
+    assert list(labels) == list(clusters["cluster"])
+    for key, column in [("confidence", "confidence"), ("gene_shift", "shift")]:
+        np.testing.assert_array_equal(annotated.var[f"basisvae_{key}"], clusters[column])
+    np.testing.assert_array_equal(annotated.var["basisvae_gene_scale"], clusters["scale"])
+    assert (annotated.var.filter(regex="confidence|gene_").dtypes == np.float64).all()
+
+
+def test_the_run_is_described(fitted, annotated):
+    run = annotated.uns["basisvae"]
+    assert set(run) == {"params", "version", "grid", "basis", "history", "seed"}
+    assert run["version"] == __version__
+    assert run["seed"] == 0
+    assert run["params"]["n_basis"] == 5
+    assert run["params"]["gene_likelihood"] == "nb"
+    assert run["params"]["translation_invariant"] is True
+    assert run["params"]["layer"] == "None"
+    elbo = fitted.history["elbo_train"].to_numpy(dtype=float).ravel()
+    np.testing.assert_allclose(run["history"]["elbo_train"], elbo)
+
+
+def test_the_stored_curves_are_those_of_the_model(fitted, annotated):
+    run = annotated.uns["basisvae"]
+    assert run["basis"].shape == (len(run["grid"]), 5)
+    np.testing.assert_allclose(run["basis"], fitted.get_basis_functions(run["grid"]))
+
+
+def test_the_grid_covers_every_cell_under_every_shift(fitted, annotated):
+    z = annotated.obsm["X_basisvae"].ravel()
+    shift = annotated.var["basisvae_gene_shift"]
+    grid = annotated.uns["basisvae"]["grid"]
+    assert grid[0] <= z.min() + min(shift.min(), 0) + 1e-5
+    assert grid[-1] >= z.max() + max(shift.max(), 0) - 1e-5
+
+
+@pytest.fixture(scope="module")
+def bigger():
+    """Model of half the cells and half the genes, and the annotated whole."""
+    whole = small_counts(100, 24)
+    model = fit(whole[::2, 1::2].copy(), translation_invariant=True)
+    return model, model.annotate(whole, copy=True)
+
+
+def test_cells_that_were_not_modelled_get_nan(bigger):
+    model, whole = bigger
+    np.testing.assert_array_equal(whole.obsm["X_basisvae"][::2], model.get_latent_representation())
+    assert np.isnan(whole.obsm["X_basisvae"][1::2]).all()
+    np.testing.assert_allclose(whole.obs["basisvae_pseudotime"][::2], model.get_pseudotime())
+    assert whole.obs["basisvae_pseudotime"][1::2].isna().all()
+
+
+def test_genes_that_were_not_modelled_get_nan(bigger):
+    model, whole = bigger
+    for name in ("assignment", "shift", "scale"):
+        table = whole.varm[f"basisvae_{name}"]
+        np.testing.assert_array_equal(table[1::2], getattr(model, f"get_{name}s")())
+        assert table[::2].isna().all(axis=None), name
+    for name in ("cluster", "confidence", "gene_shift", "gene_scale"):
+        assert whole.var[f"basisvae_{name}"][::2].isna().all(), name
+        assert whole.var[f"basisvae_{name}"][1::2].notna().all(), name
+
+
+def test_new_cells_with_the_genes_of_the_model_are_placed(fitted):
+    cells = small_counts(30, 24, seed=6)
+    cells.obs_names = [f"new{i}" for i in range(30)]
+    fitted.annotate(cells)
+    np.testing.assert_array_equal(
+        cells.obsm["X_basisvae"], fitted.get_latent_representation(cells)
+    )
+
+
+def test_root_orients_the_model_first(fitted):
+    other = twin(fitted)
+    last = fitted.get_pseudotime().idxmax()
+    annotated = other.annotate(root=last, copy=True)
+    assert annotated.obs.loc[last, "basisvae_pseudotime"] == 0.0
+    np.testing.assert_array_equal(
+        annotated.obsm["X_basisvae"], -fitted.get_latent_representation()
+    )
+
+
+def assert_refused(model, adata, message):
+    before = key_sets(adata)
+    with pytest.raises(ValueError, match=message):
+        model.annotate(adata)
+    assert key_sets(adata) == before
+
+
+def test_strange_genes_are_refused_and_nothing_is_written(fitted):
+    strangers = small_counts(120, 24)
+    strangers.var_names = [f"other{j}" for j in range(24)]
+    assert_refused(fitted, strangers, "shares no genes with the model")
+
+
+def test_strange_cells_of_other_genes_are_refused_and_nothing_is_written(fitted):
+    strangers = small_counts(30, 20)
+    strangers.obs_names = [f"other{i}" for i in range(30)]
+    assert_refused(fitted, strangers, "shares no cells with the model's data and its genes")
+
+
+def test_duplicate_genes_are_refused_and_nothing_is_written(fitted):
+    doubled = small_counts(120, 24)
+    doubled.var_names = ["gene1", *doubled.var_names[1:]]
+    assert_refused(fitted, doubled, r"duplicates; call adata\.var_names_make_unique")
+
+
+def test_an_error_on_the_way_leaves_no_half_written_result(adata, monkeypatch):
+    model = fit(adata)
+    before = key_sets(adata)
+
+    def fail():
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(model, "get_scales", fail)
+    with pytest.raises(MemoryError, match="no room"):
+        model.annotate()
+    assert key_sets(adata) == before
+
+
+def test_a_model_without_data_asks_for_some(fitted, tmp_path):
+    fitted.save(str(tmp_path / "model"))
+    model = type(fitted).load(str(tmp_path / "model"), adata=False, accelerator="cpu")
+    with pytest.raises(ValueError, match=r"no data; pass adata=\.\.\. to annotate"):
+        model.annotate()
+
+
+def test_annotating_again_overwrites(adata):
+    model = fit(adata)
+    model.annotate()
+    first = adata.obsm["X_basisvae"].copy()
+    model.orient(model.get_pseudotime().idxmax())
+    model.annotate()
+    np.testing.assert_array_equal(adata.obsm["X_basisvae"], -first)
+
+
+def test_an_annotated_slice_keeps_rows_together(fitted, annotated):
+    part = annotated[:, ["gene5", "gene2"]]
+    assert isinstance(part, AnnData)
+    np.testing.assert_array_equal(
+        part.varm["basisvae_shift"], fitted.get_shifts().loc[["gene5", "gene2"]]
+    )
