@@ -13,6 +13,7 @@ from scvi.data._constants import (
     _STATE_REGISTRY_KEY as STATE_REGISTRY_KEY,
 )
 from scvi.data._utils import _set_data_in_registry as set_data_in_registry
+from scvi.model.base._archesmixin import _set_params_online_update as set_params_online_update
 
 # Keys that scvi-tools leaves behind in an AnnData (uns and obs).
 LEFTOVER_UNS_KEYS = (SCVI_UUID_KEY, "_scvi_manager_uuid")
@@ -26,4 +27,5 @@ __all__ = [
     "LEFTOVER_UNS_KEYS",
     "STATE_REGISTRY_KEY",
     "set_data_in_registry",
+    "set_params_online_update",
 ]

@@ -42,12 +42,24 @@ def check_numeric(adata: AnnData, key: str | None, argument: str) -> None:
         )
 
 
+def check_no_missing(adata: AnnData, key: str, argument: str) -> None:
+    """Raise ValueError if a numeric column has missing or infinite values."""
+    n_missing = int((~np.isfinite(adata.obs[key].to_numpy(dtype=np.float64))).sum())
+    if n_missing:
+        raise ValueError(
+            f"{argument}={key!r}: adata.obs[{key!r}] has {n_missing} missing or infinite "
+            "value(s). Fill them, or remove these cells."
+        )
+
+
 def check_layer(adata: AnnData, layer: str | None) -> None:
     """Raise KeyError for a missing layer, ValueError for a missing X."""
-    if layer is not None and layer not in adata.layers:
+    # anndata 0.13 lists X among the layers, under the name None.
+    names = [name for name in adata.layers if name is not None]
+    if layer is not None and layer not in names:
         raise KeyError(
             f"layer={layer!r} is not in adata.layers; "
-            f"there are: {_shortened(adata.layers.keys(), 12) or 'none'}. "
+            f"there are: {_shortened(names, 12) or 'none'}. "
             "Leave layer out to use adata.X."
         )
     if layer is None and adata.X is None:
@@ -137,11 +149,12 @@ def warn_empty(matrix, totals: np.ndarray, location: str) -> None:
 def check_size_factors(values: np.ndarray, key: str) -> None:
     """Raise ValueError unless all size factors are positive and finite."""
     values = np.asarray(values, dtype=np.float64)
-    if not np.isfinite(values).all() or (values <= 0).any():
+    n_bad = int((~(np.isfinite(values) & (values > 0))).sum())
+    if n_bad:
         raise ValueError(
             f"size_factor_key={key!r}: adata.obs[{key!r}] must be positive and finite; "
-            f"{int((~(values > 0)).sum())} value(s) are not. Recompute it, or leave "
-            "size_factor_key out to use the observed library size."
+            f"{n_bad} value(s) are not. Recompute it, or leave size_factor_key out to use the "
+            "observed library size."
         )
 
 

@@ -4,7 +4,8 @@ The likelihood does not change when bases are renumbered, when z and all δ chan
 basis is moved along z and its shifts the other way. Everything public goes through this view:
 
 * z is oriented (``orientation``);
-* δ has mean 0 over the genes of each basis, and the basis moves along accordingly;
+* δ has mean 0 over the genes of each basis (weighted with φ), and the basis moves along; the
+  moved basis is brought back to mean 1 under the prior of z, and λ takes up the factor;
 * the flat basis is ``"0"``, then the bases in use by the position of their peak, then the rest.
 """
 
@@ -30,6 +31,8 @@ class CanonicalView:
         Internal index of each canonical basis, shape ``(K,)``.
     centre
         Offset taken out of the shifts of each canonical basis, in internal units, ``(K,)``.
+    norm
+        Size under the prior of z of each basis so moved, ``(K,)``.
     orientation
         +1 or −1: the sign of z.
     functions
@@ -41,6 +44,7 @@ class CanonicalView:
     scale: np.ndarray
     order: np.ndarray
     centre: np.ndarray
+    norm: np.ndarray
     orientation: int
     functions: BasisFunctions
 
@@ -66,12 +70,14 @@ class CanonicalView:
         label = phi.argmax(1)
         centre = _mean_shift_per_basis(phi, shift, label)
         order = _order_bases(module, centre, label, orientation, reference)
+        norm = _moved_norms(module.basis, centre)
         return cls(
             assignment=phi[:, order],
             shift=orientation * (shift - centre)[:, order] + 0.0,  # no negative zeros
-            scale=scale[:, order],
+            scale=(scale * norm)[:, order],
             order=order,
             centre=centre[order],
+            norm=norm[order],
             orientation=orientation,
             functions=module.basis,
         )
@@ -83,7 +89,8 @@ class CanonicalView:
 
     def basis_at(self, k: int, z: np.ndarray) -> np.ndarray:
         """Canonical basis ``k`` at oriented points ``(G, Q)``, shape ``(G,)``."""
-        return _evaluate(self.functions, self.orientation * z + self.centre[k])[:, self.order[k]]
+        values = _evaluate(self.functions, self.orientation * z + self.centre[k])
+        return values[:, self.order[k]] / self.norm[k]
 
 
 def _evaluate(functions: BasisFunctions, z: np.ndarray) -> np.ndarray:
@@ -91,6 +98,19 @@ def _evaluate(functions: BasisFunctions, z: np.ndarray) -> np.ndarray:
     with torch.no_grad():
         values = functions(torch.as_tensor(z, dtype=torch.float32, device=device))
     return values.double().cpu().numpy()
+
+
+def _moved_norms(functions: BasisFunctions, centre: np.ndarray) -> np.ndarray:
+    """Mean (for signed bases: root mean square) of b_k(z + centre_k) under the prior of z."""
+    if not functions.normalize:
+        return np.ones(len(centre))
+    nodes = functions.quadrature_nodes.double().cpu().numpy()
+    weights = functions.quadrature_weights.double().cpu().numpy()
+    norms = np.ones(len(centre))
+    for k in np.flatnonzero(centre):
+        values = _evaluate(functions, nodes + centre[k])[:, k]
+        norms[k] = weights @ values if functions.positive else np.sqrt(weights @ values**2)
+    return norms
 
 
 def _mean_shift_per_basis(phi: np.ndarray, shift: np.ndarray, label: np.ndarray) -> np.ndarray:

@@ -65,11 +65,10 @@ class CellsMixin:
             adata = self._validate_anndata(adata)
             cells = np.arange(adata.n_obs) if indices is None else np.asarray(indices)
             cells = np.flatnonzero(cells) if cells.dtype == bool else cells
-            # Loaders of backed data sort the cells of a minibatch, so they get them sorted.
-            ascending = np.argsort(cells, kind="stable")
-            restore = np.argsort(ascending, kind="stable")
+            # Loaders of backed data want the cells of a minibatch sorted, each once.
+            ascending, restore = np.unique(cells, return_inverse=True)
             dataloader = self._make_data_loader(
-                adata=adata, indices=cells[ascending], batch_size=batch_size, **data_loader_kwargs
+                adata=adata, indices=ascending, batch_size=batch_size, **data_loader_kwargs
             )
         means, variances = [], []
         for tensors in dataloader:
@@ -186,6 +185,14 @@ class CellsMixin:
         values = self._normalised_gene(adata, [adata.var_names.get_loc(gene)])[:, 0]
         return float(np.corrcoef(z, np.log1p(1e4 * values))[0, 1]) if values.std() > 0 else 0.0
 
+    def _set_reference(self, z: np.ndarray) -> None:
+        """Points that span z, at which curves are shown and bases are ordered."""
+        if self.module.n_latent > 1:
+            step = max(1, len(z) // _N_REFERENCE)
+            self.latent_reference_ = z[::step][:_N_REFERENCE]
+        else:
+            self.latent_reference_ = np.linspace(z.min(), z.max(), _N_REFERENCE)[:, None]
+
     def _remember_latent(self) -> None:
         """Keep the span of z, and orient z so that the gene that follows it most closely rises.
 
@@ -193,11 +200,9 @@ class CellsMixin:
         """
         self.orientation_ = 1
         z = self.get_latent_representation().astype(np.float64)
+        self._set_reference(z)
         if self.module.n_latent > 1:
-            step = max(1, len(z) // _N_REFERENCE)
-            self.latent_reference_ = z[::step][:_N_REFERENCE]
             return
-        self.latent_reference_ = np.linspace(z.min(), z.max(), _N_REFERENCE)[:, None]
         manager = self.get_anndata_manager(self.adata, required=True)
         matrix = manager.get_from_registry(REGISTRY_KEYS.X_KEY)
         self.orientation_ = 1 if _strongest_covariance(matrix, z[:, 0]) >= 0 else -1

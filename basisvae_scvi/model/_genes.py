@@ -202,9 +202,13 @@ class GenesMixin:
         return self._curve_table(trends, points, names)
 
     def _batch_weights(self) -> np.ndarray:
-        """Share of the cells in each batch; even where the model has no data."""
+        """Share of the training cells in each batch; batches added by a query have none."""
+        share = np.zeros(self.module.n_batch)
+        share[: len(self.batch_share_)] = self.batch_share_
+        return share
+
+    def _batch_shares(self) -> np.ndarray:
+        """Share of the model's cells in each batch, shape ``(B,)``."""
         n_batch = self.module.n_batch
-        if self.adata is None:
-            return np.full(n_batch, 1.0 / n_batch)
         codes = np.asarray(self.adata_manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY)).ravel()
         return np.bincount(codes.astype(int), minlength=n_batch) / len(codes)

@@ -27,6 +27,7 @@ from basisvae_scvi.data import (
     MatrixField,
     check_binary,
     check_counts,
+    check_no_missing,
     check_numeric,
     check_obs_key,
     check_same_genes,
@@ -196,6 +197,7 @@ class BasisVAE(
         )
         self.orientation_ = 1
         self.latent_reference_ = None
+        self.batch_share_ = None
         self.seed_ = None
         self.is_query_ = False
         self._model_summary_string = (
@@ -255,6 +257,7 @@ class BasisVAE(
             check_obs_key(adata, key, "categorical_covariate_keys")
         for key in continuous_covariate_keys or []:
             check_numeric(adata, key, "continuous_covariate_keys")
+            check_no_missing(adata, key, "continuous_covariate_keys")
         if size_factor_key is not None:
             check_size_factors(adata.obs[size_factor_key].to_numpy(), size_factor_key)
         fields = [
@@ -296,6 +299,9 @@ class BasisVAE(
         for name in ("latent_weight", "assignment_weight"):
             _check_positive(arguments[name], name)
         _check_positive(arguments["n_basis"], "n_basis", minimum=1)
+        n_grid = arguments["n_grid"]
+        if n_grid != 0 and n_grid < 5:
+            raise ValueError(f"n_grid={n_grid} must be 0 (no grid) or at least 5.")
 
     def _check_data(self, likelihood, allow_non_integer: bool) -> None:
         matrix = self._matrix()
@@ -363,13 +369,16 @@ class BasisVAE(
         try:
             return super()._validate_anndata(adata, copy_if_view=copy_if_view)
         except ValueError as error:
-            if "not found in source registry" in str(error):
+            if any(text in str(error) for text in _UNKNOWN_CATEGORY):
                 raise ValueError(
                     f"{error} A batch or covariate value is new to the model: map the cells with "
                     "BasisVAE.load_query_data(adata, model) and train that for a few epochs."
                 ) from error
             raise
 
+
+# How scvi-tools words a value of a categorical column that it has not seen.
+_UNKNOWN_CATEGORY = ("not found in source registry", "categorical failed")
 
 _CHECKED = (
     "inference",
@@ -382,4 +391,5 @@ _CHECKED = (
     "latent_weight",
     "assignment_weight",
     "n_basis",
+    "n_grid",
 )

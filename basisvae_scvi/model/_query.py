@@ -4,6 +4,19 @@ from __future__ import annotations
 
 import torch
 
+from basisvae_scvi._compat import set_params_online_update
+
+# The settings of scvi-tools' query mapping that decide what is trained, with its defaults.
+_FREEZE_DEFAULTS = {
+    "unfrozen": False,
+    "freeze_decoder_first_layer": True,
+    "freeze_batchnorm_encoder": True,
+    "freeze_batchnorm_decoder": False,
+    "freeze_dropout": False,
+    "freeze_expression": True,
+    "freeze_classifier": True,
+}
+
 
 class QueryMixin:
     """Adds to scvi-tools' query mapping what BasisVAE needs for new batches."""
@@ -29,29 +42,57 @@ class QueryMixin:
         ------
         ValueError
             If genes are missing or in another order.
+
+        Examples
+        --------
+        >>> import basisvae_scvi as bv
+        >>> adata = bv.datasets.simulate_counts(n_obs=120, n_vars=30, n_batches=3, seed=1)
+        >>> is_old = adata.obs["batch"] != adata.obs["batch"].iloc[0]
+        >>> old, new = adata[is_old].copy(), adata[~is_old].copy()
+        >>> bv.BasisVAE.setup_anndata(old, batch_key="batch")
+        >>> model = bv.BasisVAE(old, n_basis=4)
+        >>> model.train(max_epochs=2, seed=1, enable_progress_bar=False)
+        >>> query = bv.BasisVAE.load_query_data(new, model)
+        >>> query.train(max_epochs=2, seed=1, enable_progress_bar=False)
         """
         query = super().load_query_data(adata, reference_model, **kwargs)
         query.is_query_ = True
-        genes = query.module.genes
-        if genes.n_batch > 1:
-            n_reference = _n_reference_batches(reference_model, cls)
-            genes.batch_is_reference[n_reference:] = 0.0
-            if n_reference < genes.n_batch:
-                _train_new_rows(genes.batch_offset, n_reference)
+        query.freeze_settings_ = {
+            name: kwargs.get(name, default) for name, default in _FREEZE_DEFAULTS.items()
+        }
+        n_known = _n_known_batches(reference_model, cls)
+        query.module.genes.batch_is_reference[n_known:] = 0.0
+        query.n_known_batches_ = n_known
+        query._train_new_offsets()
         return query
 
+    @classmethod
+    def load(cls, *args, **kwargs):
+        """Load a saved model; see :meth:`scvi.model.base.BaseModelClass.load`.
 
-def _n_reference_batches(reference_model, cls) -> int:
+        What was frozen in a query model is frozen again.
+        """
+        model = super().load(*args, **kwargs)
+        if model.is_query_:
+            set_params_online_update(model.module, **model.freeze_settings_)
+            model._train_new_offsets()
+        return model
+
+    def _train_new_offsets(self) -> None:
+        """Let gradients through to the offsets of new batches only."""
+        offset = self.module.genes.batch_offset
+        if self.freeze_settings_["unfrozen"] or self.n_known_batches_ == offset.shape[0]:
+            return
+        mask = torch.zeros_like(offset)
+        mask[self.n_known_batches_ :] = 1.0
+        offset.requires_grad_(True)
+        offset.register_hook(lambda gradient: gradient * mask.to(gradient.device))
+
+
+def _n_known_batches(reference_model, cls) -> int:
+    """Number of batches of the reference, whose offsets stay as they are."""
     if isinstance(reference_model, str):
         registry = cls.load_registry(reference_model)
         state = registry["field_registries"]["batch"]["state_registry"]
         return len(state["categorical_mapping"])
     return reference_model.module.n_batch
-
-
-def _train_new_rows(offset: torch.nn.Parameter, n_reference: int) -> None:
-    """Let gradients through to the rows of new batches only."""
-    mask = torch.zeros_like(offset)
-    mask[n_reference:] = 1.0
-    offset.requires_grad_(True)
-    offset.register_hook(lambda gradient: gradient * mask.to(gradient.device))

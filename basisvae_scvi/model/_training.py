@@ -117,6 +117,8 @@ class TrainingMixin:
                 quiet = trainer_kwargs.get("enable_progress_bar") is False
                 refresher = self._start(split[0], init, quiet=quiet)
                 plan_kwargs.setdefault("refresher", refresher)
+            # Lightning leaves the mode as it finds it, and a trained model rests in eval mode.
+            self.module.train()
             stop = GracefulStop()
             trainer_kwargs["callbacks"] = [*(trainer_kwargs.get("callbacks") or []), stop]
             trainer_kwargs.setdefault("check_val_every_n_epoch", 1 if len(split[1]) else None)
@@ -174,9 +176,17 @@ class TrainingMixin:
         matrix = self._matrix()
         if module.likelihood.is_count:
             location = describe_location(self._setup_argument("layer"))
-            warn_empty(matrix, feature_moments(matrix).total, location)
+            total = feature_moments(matrix).total
+            if total.sum() == 0:
+                raise ValueError(
+                    f"{location} has no counts at all; name the raw counts with layer=... in "
+                    "setup_anndata."
+                )
+            warn_empty(matrix, total, location)
         size_factor = self._size_factors(matrix)
         z = self._start_z(matrix, size_factor, init)
+        self._set_reference(z)
+        self.batch_share_ = self._batch_shares()
         module.to("cpu")
         self._reset_module()
         logger.info("Searching the shapes of the genes")
@@ -219,12 +229,11 @@ class TrainingMixin:
 
     def _given_z(self, key: str) -> np.ndarray:
         adata = self.adata
-        if key not in adata.obsm:
-            if key not in adata.obs:
-                raise ValueError(
-                    f"init={key!r} is neither one of {[*INIT_METHODS]} nor a column of adata.obs "
-                    "or a key of adata.obsm."
-                )
+        if key not in adata.obsm and key not in adata.obs:
+            raise ValueError(
+                f"init={key!r} is neither one of {[*INIT_METHODS]} nor a column of adata.obs "
+                "or a key of adata.obsm."
+            )
         values = adata.obsm[key] if key in adata.obsm else adata.obs[key].to_numpy()
         z = np.asarray(values, dtype=np.float64).reshape(adata.n_obs, -1)
         if z.shape[1] < self.module.n_latent or not np.isfinite(z).all():

@@ -16,6 +16,8 @@ class _OutputKeys(NamedTuple):
 
     Z: str = "z"
     QZ: str = "qz"
+    LIBRARY: str = "library"
+    QL: str = "ql"
     SIZE_FACTOR: str = "size_factor"
     BATCH: str = "batch_index"
     PX: str = "px"

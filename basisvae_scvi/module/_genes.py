@@ -126,14 +126,15 @@ class GeneParameters(nn.Module):
                 if zero_inflation == "latent"
                 else nn.Parameter(torch.zeros(1, n_genes))
             )
-        if n_batch > 1:
-            self.batch_offset = nn.Parameter(torch.zeros(n_batch, n_genes))
-            self.register_buffer("batch_is_reference", torch.ones(n_batch))
+        # Also with one batch, where it stays zero, so that query mapping can add rows to it.
+        self.batch_offset = nn.Parameter(torch.zeros(n_batch, n_genes), requires_grad=n_batch > 1)
+        self.register_buffer("batch_is_reference", torch.ones(n_batch))
         self.reset_parameters()
 
     def _register_constants(self, constants: FeatureConstants) -> None:
         def as_tensor(values: np.ndarray) -> Tensor:
-            return torch.as_tensor(np.asarray(values), dtype=torch.float32)
+            # A copy: constants of equal value must not share memory when a state is loaded.
+            return torch.tensor(np.asarray(values), dtype=torch.float32)
 
         self.register_buffer("feature_scale", as_tensor(constants.scale))
         self.register_buffer("feature_level", as_tensor(constants.level))

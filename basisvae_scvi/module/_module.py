@@ -114,6 +114,7 @@ class BasisVAEModule(BaseModuleClass):
         super().__init__()
         self.n_basis, self.n_latent, self.n_batch = n_basis, n_latent, max(1, n_batch)
         self.likelihood = get_likelihood(gene_likelihood)
+        self.gene_likelihood = gene_likelihood  # scvi-tools' RNA-seq methods ask for the name
         self.latent_weight, self.assignment_weight = latent_weight, assignment_weight
         self.gene_prior, self.observed_latent = gene_prior, observed_latent
         # In training, one draw of w per gene and step stands for the sum over all bases.
@@ -195,11 +196,18 @@ class BasisVAEModule(BaseModuleClass):
         latent: Tensor | None = None,
         n_samples: int = 1,
     ) -> dict[str, Any]:
-        """q(z | x) and a sample of it; with observed z, that z and ``None`` for q."""
+        """q(z | x) and a sample of it; with observed z, that z and ``None`` for q.
+
+        The log library size comes along for the methods of scvi-tools that ask for it.
+        """
+        library = x.new_zeros(x.shape[0], 1)
+        if size_factor is not None:
+            library = torch.log(size_factor * self.genes.library)
+        common = {OUTPUT_KEYS.LIBRARY: library, OUTPUT_KEYS.QL: None}
         if self.observed_latent:
             z = (latent - self.latent_centre) / self.latent_spread
             z = z if n_samples == 1 else z.expand(n_samples, *z.shape)
-            return {OUTPUT_KEYS.Z: z, OUTPUT_KEYS.QZ: None}
+            return {OUTPUT_KEYS.Z: z, OUTPUT_KEYS.QZ: None, **common}
         encoder_input = self._encoder_input(x, size_factor)
         if cont_covs is not None:
             encoder_input = torch.cat([encoder_input, cont_covs], dim=-1)
@@ -207,7 +215,7 @@ class BasisVAEModule(BaseModuleClass):
         qz, z = self.z_encoder(encoder_input, batch_index, *categories)
         if n_samples > 1:
             z = qz.sample((n_samples,))
-        return {OUTPUT_KEYS.Z: z, OUTPUT_KEYS.QZ: qz}
+        return {OUTPUT_KEYS.Z: z, OUTPUT_KEYS.QZ: qz, **common}
 
     # -- p(y | z) -----------------------------------------------------------------------------
 
