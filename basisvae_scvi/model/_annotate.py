@@ -99,9 +99,11 @@ def _run_description(model: BasisVAE) -> dict:
     params |= {k: _plain(v) for k, v in model.registry["setup_args"].items()}
     points = model._points(None)
     if model.module.n_latent == 1:
+        # Curves are shown over the bulk of the cells; the grid serves every cell and shift.
         params["latent_min"], params["latent_max"] = float(points.min()), float(points.max())
+        every = np.sort(model.orientation_ * np.asarray(model.latent_range_))
         shift = model.get_clusters()["shift"]
-        low, high = points.min() + shift.min(), points.max() + shift.max()
+        low, high = every[0] + min(shift.min(), 0.0), every[1] + max(shift.max(), 0.0)
         points = np.linspace(low, high, _N_GRID)[:, None]
     history = model.history or {}
     return {

@@ -191,7 +191,10 @@ class CellsMixin:
             step = max(1, len(z) // _N_REFERENCE)
             self.latent_reference_ = z[::step][:_N_REFERENCE]
         else:
-            self.latent_reference_ = np.linspace(z.min(), z.max(), _N_REFERENCE)[:, None]
+            # The central 99 %: where a single cell lies far out, a curve has no support.
+            low, high = np.quantile(z, [0.005, 0.995])
+            self.latent_range_ = (float(z.min()), float(z.max()))
+            self.latent_reference_ = np.linspace(low, high, _N_REFERENCE)[:, None]
 
     def _remember_latent(self) -> None:
         """Keep the span of z, and orient z so that the gene that follows it most closely rises.

@@ -121,7 +121,10 @@ class GenesMixin:
         return found
 
     def _points(self, z: np.ndarray | None) -> np.ndarray:
-        """Points in oriented units, shape ``(G, Q)``; by default over the observed range."""
+        """Points in oriented units, shape ``(G, Q)``.
+
+        By default over the range of the central 99 % of the cells.
+        """
         if z is None:
             points = self.orientation_ * np.asarray(self.latent_reference_)
             return np.sort(points, axis=0) if self.module.n_latent == 1 else points
@@ -145,7 +148,8 @@ class GenesMixin:
         Parameters
         ----------
         z
-            Points, shape ``(G,)`` or ``(G, Q)``; by default 200 over the range of the cells.
+            Points, shape ``(G,)`` or ``(G, Q)``; by default 200 over the range of the central
+            99 % of the cells.
 
         Returns
         -------
@@ -168,7 +172,8 @@ class GenesMixin:
         genes
             Genes to show; by default all.
         z
-            Points, shape ``(G,)`` or ``(G, Q)``; by default 200 over the range of the cells.
+            Points, shape ``(G,)`` or ``(G, Q)``; by default 200 over the range of the central
+            99 % of the cells.
 
         Returns
         -------

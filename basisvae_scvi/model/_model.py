@@ -197,6 +197,7 @@ class BasisVAE(
         )
         self.orientation_ = 1
         self.latent_reference_ = None
+        self.latent_range_ = None
         self.batch_share_ = None
         self.seed_ = None
         self.is_query_ = False
