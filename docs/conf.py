@@ -32,6 +32,7 @@ autodoc_typehints_description_target = "documented"
 napoleon_google_docstring = False
 napoleon_numpy_docstring = True
 napoleon_use_rtype = False
+napoleon_use_ivar = True
 
 # Links into other projects' pages need their inventories, so only the published pages have them.
 if os.environ.get("READTHEDOCS"):

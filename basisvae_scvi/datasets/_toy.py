@@ -144,7 +144,7 @@ def toy_shifts(
     n_obs, n_vars
         Cells and features.
     max_shift
-        Largest |δ|, in units of z.
+        Largest size of δ, in units of z.
     noise_sd
         Standard deviation of the noise, in the unit of the data.
     shape
