@@ -53,6 +53,12 @@ class AccessorsMixin(CellsMixin, GenesMixin):
         ------
         ValueError
             If ``adata`` shares no cells or no genes with the model.
+
+        Examples
+        --------
+        >>> annotated = model.annotate(copy=True)
+        >>> sorted(annotated.varm)
+        ['basisvae_assignment', 'basisvae_scale', 'basisvae_shift']
         """
         if root is not None:
             self.orient(root)

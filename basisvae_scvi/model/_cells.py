@@ -58,6 +58,11 @@ class CellsMixin:
         -------
         Shape ``(N, Q)``, float32, oriented as :meth:`orient` says; with ``return_dist`` a pair of
         such arrays.
+
+        Examples
+        --------
+        >>> model.get_latent_representation().shape
+        (100, 1)
         """
         self._check_if_trained(warn=False)
         restore = slice(None)
@@ -107,6 +112,12 @@ class CellsMixin:
         ------
         ValueError
             For more than one latent dimension, or an unknown root.
+
+        Examples
+        --------
+        >>> time = model.get_pseudotime(root="cell0")
+        >>> float(time.min()), float(time.max())
+        (0.0, 1.0)
         """
         if self.module.n_latent != 1:
             raise ValueError(
@@ -135,6 +146,13 @@ class CellsMixin:
         ValueError
             If it is none of these, marks no cell, or the model has more than one latent
             dimension.
+
+        Examples
+        --------
+        >>> first = model.get_pseudotime().idxmin()
+        >>> model.orient(first)
+        >>> model.get_pseudotime().idxmin() == first
+        True
         """
         if self.module.n_latent != 1:
             raise ValueError(

@@ -39,6 +39,14 @@ class GenesMixin:
         -------
         Genes × K, float64, columns ``"0"`` … ``str(K - 1)``; rows sum to 1. ``"0"`` is the flat
         basis; bases in use come next, ordered by the position of their peak.
+
+        Examples
+        --------
+        >>> phi = model.get_assignments()
+        >>> phi.shape, list(phi.columns)
+        ((30, 6), ['0', '1', '2', '3', '4', '5'])
+        >>> bool(abs(phi.sum(axis=1) - 1).max() < 1e-6)
+        True
         """
         return self._per_gene_table(self._view().assignment)
 
@@ -51,6 +59,11 @@ class GenesMixin:
         Returns
         -------
         Genes × K, float64.
+
+        Examples
+        --------
+        >>> model.get_shifts().loc["gene0"].shape
+        (6,)
         """
         return self._per_gene_table(self._view().shift)
 
@@ -63,6 +76,11 @@ class GenesMixin:
         Returns
         -------
         Genes × K, float64.
+
+        Examples
+        --------
+        >>> bool((model.get_scales() > 0).all(axis=None))
+        True
         """
         return self._per_gene_table(self._view().scale)
 
@@ -73,6 +91,11 @@ class GenesMixin:
         -------
         Data frame indexed by gene with ``cluster`` (categorical of str), ``confidence`` (max φ),
         ``shift`` (δ) and ``scale`` (λ) under that basis.
+
+        Examples
+        --------
+        >>> list(model.get_clusters().columns)
+        ['cluster', 'confidence', 'shift', 'scale']
         """
         view = self._view()
         label = view.assignment.argmax(1)
@@ -104,6 +127,11 @@ class GenesMixin:
         ------
         KeyError
             For genes that the model does not know.
+
+        Examples
+        --------
+        >>> model.get_coclustering(["gene0", "gene1"]).shape
+        (2, 2)
         """
         phi = self.get_assignments()
         if genes is not None:
@@ -154,6 +182,12 @@ class GenesMixin:
         Returns
         -------
         G × K, indexed by z when Q = 1.
+
+        Examples
+        --------
+        >>> basis = model.get_basis_functions([-1.0, 0.0, 1.0])
+        >>> basis["0"].tolist()
+        [1.0, 1.0, 1.0]
         """
         view, points = self._view(), self._points(z)
         return self._curve_table(view.basis(points), points, self._labels())
@@ -183,6 +217,11 @@ class GenesMixin:
         ------
         KeyError
             For genes that the model does not know.
+
+        Examples
+        --------
+        >>> model.get_gene_trends(["gene0", "gene1"]).shape
+        (200, 2)
         """
         self._check_if_trained(warn=False)
         points = self._points(z)

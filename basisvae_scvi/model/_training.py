@@ -296,7 +296,6 @@ class TrainingMixin:
         """Bring the model to rest and remember the range and the orientation of z."""
         module = self.module
         module.sample_assignments = False
-        module.to("cpu") if not torch.cuda.is_available() else None
         module.eval()
         self.is_trained_ = True
         self.train_indices, self.validation_indices, self.test_indices = split

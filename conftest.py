@@ -1,0 +1,23 @@
+"""Gives the examples in docstrings a fitted ``model`` and its ``adata``, fitted once."""
+
+import pytest
+from _pytest.doctest import DoctestItem
+
+
+@pytest.fixture(scope="session")
+def example_model():
+    """Small fitted model: 100 cells, 30 genes, 6 bases with shifts."""
+    import basisvae_scvi as bv
+
+    adata = bv.datasets.simulate_counts(n_obs=100, n_vars=30, mean_count=2.0, seed=1)
+    bv.BasisVAE.setup_anndata(adata)
+    model = bv.BasisVAE(adata, n_basis=6, gene_likelihood="nb", translation_invariant=True)
+    model.train(max_epochs=5, seed=0, accelerator="cpu", enable_progress_bar=False)
+    return model
+
+
+@pytest.fixture(autouse=True)
+def _example_names(request, doctest_namespace):
+    if isinstance(request.node, DoctestItem):
+        model = request.getfixturevalue("example_model")
+        doctest_namespace.update(model=model, adata=model.adata)
