@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import logsumexp, softmax
 
 from ._profile import ProfileTable, WorkingModel
 
@@ -14,6 +15,7 @@ _MAX_SHIFT = 2.0
 _SHIFT_STEP = 0.2
 _CANDIDATES_PER_SEED = 8
 _N_SWEEPS = 15
+_N_WEIGHT_STEPS = 20
 # Degrees of freedom that a smooth curve is charged with when it asks to be a basis of its own.
 _CURVE_FREEDOM = 6.0
 
@@ -102,6 +104,20 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray, positive: bool) -> np
     return np.maximum(curves, 1e-4) if positive else curves
 
 
+def _mixture_evidence(evidence: np.ndarray) -> float:
+    """Log evidence of all genes, Σ_j log Σ_k π_k exp(evidence_jk), at the best π.
+
+    Unlike the sum of the best entries it gives no credit for choosing among columns that fit
+    equally well.
+    """
+    log_weight = np.full(evidence.shape[1], -np.log(evidence.shape[1]))
+    for _ in range(_N_WEIGHT_STEPS):
+        log_joint = evidence + log_weight
+        share = softmax(log_joint, axis=1).mean(0)
+        log_weight = np.log(np.maximum(share, 1e-300))
+    return float(logsumexp(evidence + log_weight, axis=1).sum())
+
+
 class ShapeSearch:
     """k-means-like search for the curves that explain the genes, in nats of the working model.
 
@@ -143,7 +159,7 @@ class ShapeSearch:
         """Profile table of the flat curve (column 0) and the given ones."""
         flat = np.ones((1, curves.shape[1]))
         values = self.space.values(np.concatenate([flat, curves]))
-        return self.model.table(values, self.space.shifts)
+        return self.model.table(values, self.space.shifts, integrate=True)
 
     def _own_evidence(self) -> np.ndarray:
         """What each gene would reach with a curve of its own, shape ``(P,)``."""
@@ -190,7 +206,10 @@ class ShapeSearch:
         previous = None
         for _ in range(_N_SWEEPS):
             table = self._table(curves)
-            label = table.evidence.argmax(1)
+            weight = np.zeros(len(curves) + 1)
+            if previous is not None:
+                weight = np.log(np.bincount(previous, minlength=len(weight)) + 1.0)
+            label = (table.evidence + weight).argmax(1)
             used = np.unique(label[label > 0])
             if previous is not None and np.array_equal(label, previous):
                 break
@@ -213,6 +232,24 @@ class ShapeSearch:
         smoothed = np.einsum("dgb,ikdb->ikg", self.space.smooth, sums)
         return _ratio(smoothed[0], smoothed[1], self.positive)
 
+    def prune(self, curves: np.ndarray) -> np.ndarray:
+        """Delete the curve that is missed least, as long as that is by less than its price.
+
+        A curve that only follows the noise of a few genes, or the twin of another one, earns
+        less than what it costs; its genes go elsewhere, perhaps to the flat curve.
+        """
+        while len(curves):
+            evidence = self._table(curves).evidence
+            with_all = _mixture_evidence(evidence)
+            without = [
+                _mixture_evidence(np.delete(evidence, k + 1, axis=1)) for k in range(len(curves))
+            ]
+            weakest = int(np.argmax(without))
+            if with_all - without[weakest] >= self.price:
+                break
+            curves = self.refine(np.delete(curves, weakest, axis=0))
+        return curves
+
     def run(self, n_curves: int) -> np.ndarray:
-        """Seed and refine; at most ``n_curves`` curves, shape ``(K, G)``."""
-        return self.refine(self.seed(n_curves))
+        """Seed, refine and prune; at most ``n_curves`` curves, shape ``(K, G)``."""
+        return self.prune(self.refine(self.seed(n_curves)))

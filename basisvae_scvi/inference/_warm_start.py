@@ -19,6 +19,8 @@ from ._shapes import CurveSpace, ShapeSearch, shift_grid
 
 _BASIS_FIT_STEPS = 400
 _BASIS_FIT_RATE = 0.03
+# Enough to tell unused bases apart, little enough to leave them level.
+_UNUSED_AMPLITUDE = 1e-2
 ENCODER_STEPS = 600
 ENCODER_RATE = 2e-3
 # Pairs with more than this responsibility may keep their trained scale and shift.
@@ -28,7 +30,9 @@ _SHORTLIST = 8
 
 
 def fit_basis_functions(functions: BasisFunctions, points: np.ndarray, curves: np.ndarray) -> None:
-    """Fit the first networks to curves by least squares; the others stay as they are.
+    """Fit the first networks to curves by least squares; level the others out.
+
+    An unused basis of random shape would attract genes that happen to fluctuate like it.
 
     Parameters
     ----------
@@ -39,6 +43,10 @@ def fit_basis_functions(functions: BasisFunctions, points: np.ndarray, curves: n
     curves
         Values, shape ``(K', G)`` with K' ≤ K − 1.
     """
+    with torch.no_grad():
+        functions.amplitude[len(curves) :] *= _UNUSED_AMPLITUDE
+        if not functions.positive:
+            functions.level[len(curves) :] = 1.0
     if len(curves) == 0:
         return
     target = curves

@@ -1,7 +1,6 @@
 """What the command line answers before it looks at any data."""
 
 import inspect
-import resource
 import subprocess
 import sys
 from dataclasses import fields
@@ -38,14 +37,10 @@ def test_help_and_version_import_nothing_heavy(arguments):
         f"loaded = [m for m in {HEAVY} if m in sys.modules]; assert not loaded, loaded; "
         "sys.exit(status)"
     )
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
     )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert (done.returncode, done.stderr) == (0, "")
-    # Processor time: what else the machine does must not decide.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
 
 
 def test_version_is_the_number_alone(run):
