@@ -12,7 +12,8 @@ from basisvae_scvi import datasets
 from ._checks import check_usage
 from ._errors import EXIT_INTERRUPTED, UsageError
 from ._figures import leading_genes
-from ._fit import Outcome, fit_and_write
+from ._fit import fit_and_write
+from ._outcome import Outcome
 from ._settings import DemoSettings, ModelSettings
 from ._tables import FLAT, gene_table
 

@@ -3,7 +3,6 @@
 import logging
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from anndata import AnnData
 
@@ -16,6 +15,7 @@ from ._errors import EXIT_INTERRUPTED
 from ._files import read_anndata, strip_leftovers
 from ._genes import hide_size_factors, prepare
 from ._log import silent_libraries
+from ._outcome import Outcome
 from ._output import Outputs
 from ._progress import TrainingProgress
 from ._run_info import Stopwatch
@@ -23,33 +23,6 @@ from ._settings import FitSettings, ModelSettings
 from ._staging import Staging
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A fitted model and the data with its results.
-
-    Attributes
-    ----------
-    model
-        Fitted model; its own data hold the genes that were modelled.
-    adata
-        All cells and genes, annotated.
-    n_epochs
-        Epochs that were completed.
-    interrupted
-        Whether Ctrl-C ended the training.
-    """
-
-    model: BasisVAE
-    adata: AnnData
-    n_epochs: int
-    interrupted: bool
-
-    @property
-    def n_used_bases(self) -> int:
-        """Number of bases that are the most probable of some gene."""
-        return int(self.model.get_clusters()["cluster"].nunique())
 
 
 def fit(settings: FitSettings, line: str) -> int:

@@ -2,17 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ._figures import draw_figures, figure_names
 from ._files import write_anndata
+from ._outcome import Outcome
 from ._run_info import Stopwatch, run_info, run_info_path, write_run_info
 from ._settings import ModelSettings
 from ._staging import Staging, is_saved_model, is_zarr
 from ._tables import cell_table, gene_table, write_table
-
-if TYPE_CHECKING:
-    from ._fit import Outcome
 
 _TABLES = ("genes", "assignments", "cells")
 
@@ -59,7 +56,7 @@ class Outputs:
         )
 
     def write(
-        self, outcome: "Outcome", settings: ModelSettings, line: str, watch: Stopwatch
+        self, outcome: Outcome, settings: ModelSettings, line: str, watch: Stopwatch
     ) -> None:
         """Write everything to its temporary path."""
         model, adata, key = outcome.model, outcome.adata, settings.key_added

@@ -6,12 +6,10 @@ import time
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from basisvae_scvi._version import __version__
 
-if TYPE_CHECKING:
-    from ._fit import Outcome
+from ._outcome import Outcome
 
 _PACKAGES = ("scvi-tools", "torch", "anndata")
 
@@ -34,7 +32,7 @@ def run_info_path(output: Path) -> Path:
     return output.with_name(f"{output.name}.run.json")
 
 
-def run_info(outcome: "Outcome", line: str, watch: Stopwatch) -> dict:
+def run_info(outcome: Outcome, line: str, watch: Stopwatch) -> dict:
     """Describe a run.
 
     Parameters

@@ -25,6 +25,7 @@ from ._assignment import Assignment, InferenceScheme
 from ._basis import BasisFunctions
 from ._constants import OUTPUT_KEYS, TENSOR_KEYS
 from ._genes import DispersionMode, FeatureConstants, GeneParameters, ZeroInflationMode
+from ._prediction import PredictionMixin
 from ._predictive import predictive_distribution
 from ._priors import kl_standard_normal
 
@@ -32,7 +33,7 @@ _MIN_SIZE_FACTOR = 1e-6
 GenePrior = Literal["assigned", "all"]
 
 
-class BasisVAEModule(BaseModuleClass):
+class BasisVAEModule(PredictionMixin, BaseModuleClass):
     """The generative model and its variational posterior (paper, eqs 1-8).
 
     For counts, gene j under basis k has mean
@@ -288,7 +289,8 @@ class BasisVAEModule(BaseModuleClass):
         samples = z if z.dim() == 3 else z[None]
         phi = self.assignment() if assignment is None else assignment
         px = predictive_distribution(
-            self,
+            self.likelihood,
+            self.genes,
             [self._decode(sample, size_factor, batch_index, phi) for sample in samples],
             squeeze=z.dim() == 2,
         )
@@ -319,39 +321,6 @@ class BasisVAEModule(BaseModuleClass):
         return super().forward(
             tensors, generative_kwargs=generative_kwargs, compute_loss=compute_loss, **kwargs
         )
-
-    def expected_expression(self, z: Tensor, batch: int, genes: np.ndarray) -> Tensor:
-        """Expected value of some genes at given points in one batch, for size factor 1.
-
-        Parameters
-        ----------
-        z
-            Points in internal units, shape ``(G, Q)``.
-        batch
-            Index of the batch.
-        genes
-            Indices of the genes, shape ``(J,)``.
-
-        Returns
-        -------
-        Shape ``(G, J)``.
-        """
-        index = torch.as_tensor(genes, device=z.device)
-        phi = self.assignment()
-        kept = torch.zeros_like(phi)
-        kept[index] = phi[index]
-        pairs = self.pairs(kept, threshold=1e-8)
-        scale, shift = self.pair_parameters(pairs)
-        shape_only = z.new_empty(()).expand(z.shape[0], self.genes.n_genes)
-        batch_index = torch.full((z.shape[0], 1), batch, device=z.device)
-        size_factor = z.new_ones(z.shape[0], 1) if self.likelihood.is_count else None
-        observations = self.observations(shape_only, z, size_factor, batch_index)
-        evaluator = self.basis.evaluator(z, shift is not None)
-        weight = pairs.select(phi)
-        mean = expected_observation(
-            self.likelihood, observations, z, evaluator, pairs, weight, scale, shift
-        )
-        return mean.index_select(1, index)
 
     # -- bound --------------------------------------------------------------------------------
 
@@ -429,58 +398,3 @@ class BasisVAEModule(BaseModuleClass):
             kl_local={"kl_divergence_z": kl_z},
             kl_global={"kl_divergence_w": kl_w, "negative_log_prior": -log_prior},
         )
-
-    @torch.inference_mode()
-    def sample(
-        self,
-        tensors: dict[str, Tensor],
-        n_samples: int = 1,
-        generative_kwargs: dict | None = None,
-    ) -> Tensor:
-        """Posterior predictive draws: z ~ q(z | x), w ~ q(w), y ~ p(y | z, w).
-
-        Returns
-        -------
-        Shape ``(N, P)`` for one sample, else ``(N, P, n_samples)``.
-        """
-        draws = []
-        for _ in range(n_samples):
-            phi = self.assignment()
-            w = torch.multinomial(phi, 1)
-            one_hot = torch.zeros_like(phi).scatter_(1, w, 1.0)
-            _, outputs = self.forward(
-                tensors,
-                generative_kwargs={**(generative_kwargs or {}), "assignment": one_hot},
-                compute_loss=False,
-            )
-            draws.append(outputs[OUTPUT_KEYS.PX].sample().cpu())
-        return draws[0] if n_samples == 1 else torch.stack(draws, dim=-1)
-
-    @torch.inference_mode()
-    @auto_move_data
-    def marginal_ll(
-        self,
-        tensors: dict[str, Tensor],
-        n_mc_samples: int,
-        return_mean: bool = False,
-        n_mc_samples_per_pass: int = 1,
-    ) -> Tensor | float:
-        """Importance-sampled bound on log p(x_n): z integrated out, w kept at q(w).
-
-        log (1/S) Σ_s exp( Σ_jk φ_jk log p(y_nj | z_s, k) ) p(z_s) / q(z_s | x_n), z_s ~ q.
-        """
-        inference_input = self._get_inference_input(tensors)
-        phi = self.assignment()
-        pairs = self.pairs(phi, threshold=1e-8)
-        log_weights = []
-        for _ in range(n_mc_samples):
-            outputs = self.inference(**inference_input)
-            z, qz = outputs[OUTPUT_KEYS.Z], outputs[OUTPUT_KEYS.QZ]
-            log_weight = self.log_likelihood(tensors, z, pairs, pairs.select(phi)).per_cell
-            if qz is not None:
-                prior = Normal(torch.zeros_like(z), torch.ones_like(z))
-                log_weight = log_weight + (prior.log_prob(z) - qz.log_prob(z)).sum(-1)
-            log_weights.append(log_weight)
-        stacked = torch.stack(log_weights)
-        log_p = torch.logsumexp(stacked, 0) - torch.log(torch.tensor(float(len(log_weights))))
-        return log_p.mean().item() if return_mean else log_p.cpu()

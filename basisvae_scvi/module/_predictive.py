@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from scvi.distributions import NegativeBinomial, Normal, Poisson, ZeroInflatedNegativeBinomial
 from torch import Tensor
 from torch.distributions import Distribution
 
-from basisvae_scvi.likelihood import Observations
+from basisvae_scvi.likelihood import Likelihood, Observations
 
-if TYPE_CHECKING:
-    from ._module import BasisVAEModule
+from ._genes import GeneParameters
 
 
 class Bernoulli(torch.distributions.Bernoulli):
@@ -24,7 +21,10 @@ class Bernoulli(torch.distributions.Bernoulli):
 
 
 def predictive_distribution(
-    module: BasisVAEModule, decoded: list[tuple[Tensor, Observations]], squeeze: bool
+    likelihood: Likelihood,
+    genes: GeneParameters,
+    decoded: list[tuple[Tensor, Observations]],
+    squeeze: bool,
 ) -> Distribution:
     """Distribution of shape ``(S, N, P)``, or ``(N, P)`` with ``squeeze``.
 
@@ -37,7 +37,7 @@ def predictive_distribution(
 
     mean = stack([mean for mean, _ in decoded])
     observations = [o for _, o in decoded]
-    name, genes = module.likelihood.name, module.genes
+    name = likelihood.name
     first = observations[0]
     dispersion = first.per_cell(first.dispersion)
     if dispersion is not None:
