@@ -13,7 +13,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
 
 from basisvae_scvi.likelihood import Likelihood
 from basisvae_scvi.module import FeatureConstants
@@ -68,9 +67,7 @@ class WorkingModel(ABC):
     def curve_sums(self, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Numerator and denominator of a curve's estimate, per gene and pool, ``(P, B)``."""
 
-    def table(
-        self, values: np.ndarray, shifts: np.ndarray | None, *, integrate: bool = False
-    ) -> ProfileTable:
+    def table(self, values: np.ndarray, shifts: np.ndarray | None) -> ProfileTable:
         """Optimise λ and δ of every gene under every basis.
 
         Parameters
@@ -79,9 +76,6 @@ class WorkingModel(ABC):
             Basis k at pool b under shift d, shape ``(D, K, B)``; basis 0 is the flat one.
         shifts
             The D shifts, or ``None`` for none (then D = 1).
-        integrate
-            Average the likelihood over the prior of δ in ``evidence`` instead of taking its
-            maximum. A shift that is free to follow noise then earns nothing by it.
         """
         n_shifts, n_basis, n_pools = values.shape
         evidence, scale = self.fit(values.reshape(-1, n_pools), self.unit)
@@ -97,13 +91,8 @@ class WorkingModel(ABC):
         if shifts is not None:
             best[:, 0] = int(np.abs(shifts).argmin())
         at_best = best[:, None, :]
-        total = np.take_along_axis(evidence, at_best, 1)[:, 0]
-        if shifts is not None and integrate:
-            prior_mass = np.exp(log_prior[:, -1]).sum()
-            total = logsumexp(evidence, axis=1) - np.log(prior_mass)
-            total[:, 0] = evidence[:, 0, 0] + 0.5 * _LOG_2PI
         return ProfileTable(
-            evidence=total,
+            evidence=np.take_along_axis(evidence, at_best, 1)[:, 0],
             scale=np.take_along_axis(scale, at_best, 1)[:, 0],
             shift_index=best,
         )

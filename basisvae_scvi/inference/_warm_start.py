@@ -29,10 +29,10 @@ _ACTIVE = 1e-3
 _SHORTLIST = 8
 
 
-def fit_basis_functions(functions: BasisFunctions, points: np.ndarray, curves: np.ndarray) -> None:
-    """Fit the first networks to curves by least squares; level the others out.
-
-    An unused basis of random shape would attract genes that happen to fluctuate like it.
+def fit_basis_functions(
+    functions: BasisFunctions, points: np.ndarray, curves: np.ndarray, *, level_unused: bool
+) -> None:
+    """Fit the first networks to curves by least squares.
 
     Parameters
     ----------
@@ -42,11 +42,15 @@ def fit_basis_functions(functions: BasisFunctions, points: np.ndarray, curves: n
         Support points, shape ``(G, Q)``.
     curves
         Values, shape ``(K', G)`` with K' ≤ K − 1.
+    level_unused
+        Whether the other networks start level. A random one would attract genes that happen to
+        fluctuate like it.
     """
-    with torch.no_grad():
-        functions.amplitude[len(curves) :] *= _UNUSED_AMPLITUDE
-        if not functions.positive:
-            functions.level[len(curves) :] = 1.0
+    if level_unused:
+        with torch.no_grad():
+            functions.amplitude[len(curves) :] *= _UNUSED_AMPLITUDE
+            if not functions.positive:
+                functions.level[len(curves) :] = 1.0
     if len(curves) == 0:
         return
     target = curves
@@ -116,7 +120,9 @@ def start_shapes(
         rng=np.random.default_rng(seed),
     )
     curves = search.run(module.n_basis - 1)
-    fit_basis_functions(module.basis, space.points, curves)
+    fit_basis_functions(
+        module.basis, space.points, curves, level_unused=not genes.translation_invariant
+    )
     return len(curves)
 
 
