@@ -51,7 +51,6 @@ def assert_same(left, right):
 def test_round_trip(kind, store, tmp_path):
     adata, path = simulated()[kind], tmp_path / f"data.{store}"
     if store == "zarr":
-        pytest.importorskip("zarr")
         adata.write_zarr(path)
         back = ad.read_zarr(path)
     else:
