@@ -1,17 +1,20 @@
 """E_q(w)[log p(y | z, w)]: observation models, and the backends that sum them over pairs."""
 
+from ._evaluators import BasisEvaluator, GridBasis, TabulatedBasis
 from ._families import LIKELIHOODS, MEAN_FLOOR, Likelihood, get_likelihood
-from ._mixture import BasisEvaluator, MixtureLogLikelihood, Observations, Pairs
+from ._mixture import MixtureLogLikelihood, Observations, Pairs
 from ._torch import expected_log_likelihood, expected_observation
 
 __all__ = [
     "LIKELIHOODS",
     "MEAN_FLOOR",
     "BasisEvaluator",
+    "GridBasis",
     "Likelihood",
     "MixtureLogLikelihood",
     "Observations",
     "Pairs",
+    "TabulatedBasis",
     "expected_log_likelihood",
     "expected_observation",
     "get_likelihood",

@@ -7,7 +7,7 @@ gets the (gene, basis) pairs that matter and returns only the two sums that infe
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -65,13 +65,6 @@ class Pairs:
         table = values.new_full((n_genes, n_basis), fill)
         table[self.gene, self.basis] = values
         return table
-
-
-class BasisEvaluator(Protocol):
-    """Basis functions that can be evaluated at the points of a set of pairs."""
-
-    def at_pairs(self, z: Tensor, shift: Tensor | None, basis: Tensor) -> Tensor:
-        """Values b_k(z_n + δ_m) for latent ``(N, Q)``, shifts ``(M,)`` and bases ``(M,)``."""
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from ._evaluators import BasisEvaluator
 from ._families import Likelihood
-from ._mixture import BasisEvaluator, MixtureLogLikelihood, Observations, Pairs
+from ._mixture import MixtureLogLikelihood, Observations, Pairs
 
 # Entries of the cells × pairs block that is alive at one time. 2^20 float32 entries are 4 MB a
 # temporary, which a last-level cache still holds.

@@ -1,7 +1,7 @@
 """The model as a torch module: encoder, basis functions, gene parameters, q(w), the bound."""
 
 from ._assignment import SCHEMES, Assignment
-from ._basis import Z_LIMIT, BasisFunctions, GridBasis, NetworkBasis, TabulatedBasis
+from ._basis import Z_LIMIT, BasisFunctions, NetworkBasis
 from ._constants import OUTPUT_KEYS, TENSOR_KEYS
 from ._genes import FeatureConstants, GeneParameters
 from ._module import BasisVAEModule
@@ -16,7 +16,5 @@ __all__ = [
     "BasisVAEModule",
     "FeatureConstants",
     "GeneParameters",
-    "GridBasis",
     "NetworkBasis",
-    "TabulatedBasis",
 ]

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from basisvae_scvi.likelihood import BasisEvaluator, GridBasis, TabulatedBasis
+
 # Basis functions continue as constants outside [-Z_LIMIT, Z_LIMIT]; under the N(0, 1) prior a
 # cell lies beyond with probability 2e-9, so only shifted arguments ever get there.
 Z_LIMIT = 6.0
@@ -16,6 +18,8 @@ Z_LIMIT = 6.0
 # Positive bases stay this far from zero: without it they sink into denormal numbers, on which a
 # processor computes a hundred times more slowly.
 BASIS_FLOOR = 1e-6
+
+_MIN_GRID_WIDTH = 0.1
 
 # Even grids weighted with the normal density: for the saturating networks here they are far more
 # accurate than Gauss-Hermite rules of the same size (1e-6 against 1e-2 at steepness 8).
@@ -67,8 +71,8 @@ class BasisFunctions(nn.Module):
     normalize
         Whether to fix the scale of b_k as above.
     n_grid
-        For ``n_latent=1``, number of grid points on [−6, 6] from which shifted values are
-        interpolated; 0 evaluates the networks directly.
+        For ``n_latent=1``, number of grid points from which shifted values are interpolated, at
+        least 4; 0 evaluates the networks directly.
     """
 
     flat = 0
@@ -145,61 +149,34 @@ class BasisFunctions(nn.Module):
         values = self._link(self._raw(z))
         return torch.cat([values.new_ones(z.shape[0], 1), values], 1) / self.norms()
 
-    def evaluator(self, z: Tensor, shifted: bool) -> TabulatedBasis | GridBasis | NetworkBasis:
-        """Evaluator of the pairs of a minibatch with latent coordinates ``z``.
+    def _grid_range(self, z: Tensor, shift: Tensor) -> tuple[float, float]:
+        """Range that holds all z_n + δ_m, cut at ±6, with one grid step to spare."""
+        ends = torch.stack([z.min() + shift.min(), z.max() + shift.max()]).detach().tolist()
+        lower, upper = (min(max(end, -Z_LIMIT), Z_LIMIT) for end in ends)
+        margin = max(upper - lower, _MIN_GRID_WIDTH) / (self.n_grid - 3)
+        return max(lower - margin, -Z_LIMIT), min(upper + margin, Z_LIMIT)
+
+    def evaluator(self, z: Tensor, shift: Tensor | None) -> BasisEvaluator:
+        """Evaluator of the pairs of a minibatch.
 
         Without shifts the K values per cell are computed once; with shifts and one latent
-        dimension they are interpolated from a grid, else the networks are evaluated directly.
+        dimension they are interpolated from a grid that spans the points needed, else the networks
+        are evaluated directly.
+
+        Parameters
+        ----------
+        z
+            Latent coordinates of the minibatch, shape ``(N, Q)``.
+        shift
+            Shifts of the pairs, shape ``(M,)``, or ``None`` without shifts.
         """
-        if not shifted:
+        if shift is None:
             return TabulatedBasis(self(z))
-        if self.n_grid:
-            grid = torch.linspace(-Z_LIMIT, Z_LIMIT, self.n_grid, dtype=z.dtype, device=z.device)
-            return GridBasis(self(grid[:, None]))
-        return NetworkBasis(self, self.norms())
-
-
-@dataclass(frozen=True)
-class TabulatedBasis:
-    """Bases without shifts, already evaluated at the cells: ``values`` has shape ``(N, K)``."""
-
-    values: Tensor
-
-    def at_pairs(self, z: Tensor, shift: Tensor | None, basis: Tensor) -> Tensor:
-        """Look the values up."""
-        return self.values.index_select(1, basis)
-
-
-@dataclass(frozen=True)
-class GridBasis:
-    """Bases of a one-dimensional z on an even grid over [−6, 6], shape ``(G, K)``.
-
-    Values in between are those of the cubic through the four nearest grid points (Lagrange's
-    form), whose error is at most 3/128 h⁴ max|b''''|; outside the grid the end values hold.
-    """
-
-    values: Tensor
-
-    def at_pairs(self, z: Tensor, shift: Tensor | None, basis: Tensor) -> Tensor:
-        """Interpolate b_k at z_n + δ_m."""
-        n_grid, n_basis = self.values.shape
-        points = z if shift is None else z + shift
-        step = 2.0 * Z_LIMIT / (n_grid - 1)
-        position = (points.clamp(-Z_LIMIT, Z_LIMIT) + Z_LIMIT) / step
-        cell = position.detach().floor().clamp(1, n_grid - 3)
-        t = position - cell
-        first = (cell.long() - 1) * n_basis + basis
-        flat = self.values.reshape(-1)
-        weights = (
-            -t * (t - 1) * (t - 2) / 6,
-            (t + 1) * (t - 1) * (t - 2) / 2,
-            -(t + 1) * t * (t - 2) / 2,
-            (t + 1) * t * (t - 1) / 6,
-        )
-        result = flat.new_zeros(())
-        for i, weight in enumerate(weights):
-            result = result + weight * flat[first + i * n_basis]
-        return result
+        if not self.n_grid or not z.numel() or not shift.numel():
+            return NetworkBasis(self, self.norms())
+        lower, upper = self._grid_range(z, shift)
+        points = GridBasis.points(lower, upper, self.n_grid, like=z)
+        return GridBasis(self(points[:, None]), lower, upper)
 
 
 @dataclass(frozen=True)

@@ -303,7 +303,7 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
         scale, shift = self.pair_parameters(pairs)
         shape_only = z.new_empty(()).expand(z.shape[0], self.genes.n_genes)
         observations = self.observations(shape_only, z, size_factor, batch_index)
-        evaluator = self.basis.evaluator(z, shift is not None)
+        evaluator = self.basis.evaluator(z, shift)
         mean = expected_observation(
             self.likelihood, observations, z, evaluator, pairs, pairs.select(phi), scale, shift
         )
@@ -343,7 +343,7 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
             self.likelihood,
             observations,
             z,
-            self.basis.evaluator(z, shift is not None),
+            self.basis.evaluator(z, shift),
             pairs,
             weight,
             scale,

@@ -42,7 +42,7 @@ class PredictionMixin:
         batch_index = torch.full((z.shape[0], 1), batch, device=z.device)
         size_factor = z.new_ones(z.shape[0], 1) if self.likelihood.is_count else None
         observations = self.observations(shape_only, z, size_factor, batch_index)
-        evaluator = self.basis.evaluator(z, shift is not None)
+        evaluator = self.basis.evaluator(z, shift)
         weight = pairs.select(phi)
         mean = expected_observation(
             self.likelihood, observations, z, evaluator, pairs, weight, scale, shift

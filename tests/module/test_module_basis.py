@@ -7,7 +7,8 @@ import torch
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from basisvae_scvi.module import Z_LIMIT, BasisFunctions, GridBasis
+from basisvae_scvi.likelihood import GridBasis
+from basisvae_scvi.module import Z_LIMIT, BasisFunctions
 
 
 def make(n_latent=1, steepness=None, seed=0, **kwargs):
@@ -89,7 +90,7 @@ def test_flat_basis_is_exactly_one(n_latent, positive, dtype):
     z = 3 * torch.randn(50, n_latent, dtype=dtype)
     assert (functions(z)[:, functions.flat] == 1.0).all()
     shift, basis = torch.randn(4, dtype=dtype), torch.zeros(4, dtype=torch.int64)
-    values = functions.evaluator(z, True).at_pairs(z, shift, basis)
+    values = functions.evaluator(z, shift).at_pairs(z, shift, basis)
     # Interpolation sums four weights, which rounds.
     assert (values - 1.0).abs().max() <= (1e-6 if dtype == torch.float32 else 1e-13)
     assert functions.norms()[0] == 1.0
@@ -105,14 +106,15 @@ def test_functions_continue_as_constants_beyond_the_border(n_latent):
     z = torch.linspace(-2, 2, 9, dtype=torch.float64)[:, None].expand(-1, n_latent)
     shift = torch.tensor([9.0, -9.0], dtype=torch.float64)
     with torch.no_grad():
-        values = functions.evaluator(z, True).at_pairs(z, shift, torch.tensor([3, 3])).numpy()
+        values = functions.evaluator(z, shift).at_pairs(z, shift, torch.tensor([3, 3])).numpy()
     np.testing.assert_allclose(values[:, 0], tabulate(functions, border)[0, 3], rtol=1e-12)
     np.testing.assert_allclose(values[:, 1], tabulate(functions, -border)[0, 3], rtol=1e-12)
 
 
 def on_grid(functions, z, shift, basis):
-    grid = torch.linspace(-Z_LIMIT, Z_LIMIT, functions.n_grid, dtype=z.dtype)
-    return GridBasis(functions(grid[:, None])).at_pairs(z, shift, basis)
+    points = GridBasis.points(-Z_LIMIT, Z_LIMIT, functions.n_grid, like=z)
+    values = functions(points[:, None])
+    return GridBasis(values, -Z_LIMIT, Z_LIMIT).at_pairs(z, shift, basis)
 
 
 @pytest.mark.parametrize("steepness", [None, 2.0, 4.0])
@@ -143,7 +145,7 @@ def test_gradients_through_the_grid_are_those_of_the_networks(positive, steepnes
             torch.randint(0, 7, (40,), generator=generator),
             torch.randn(80, 40, generator=generator).double(),
         )
-        values = functions.evaluator(z, True).at_pairs(z, shift, basis)
+        values = functions.evaluator(z, shift).at_pairs(z, shift, basis)
         leaves = [z, shift, *functions.parameters()]
         results.append(torch.autograd.grad((values * weight).sum(), leaves))
     for by_grid, by_network in zip(*results, strict=True):
@@ -156,7 +158,7 @@ def test_without_shift_values_are_looked_up():
     z = torch.randn(9, 2).double()
     with torch.no_grad():
         basis = torch.tensor([0, 3, 3, 6])
-        values = functions.evaluator(z, False).at_pairs(z, None, basis).numpy()
+        values = functions.evaluator(z, None).at_pairs(z, None, basis).numpy()
     assert (values == tabulate(functions, z)[:, basis.numpy()]).all()
 
 
@@ -166,7 +168,7 @@ def test_evaluators_of_shifted_pairs_equal_the_functions_there(n_latent):
     z, shift = torch.randn(9, n_latent).double(), torch.randn(5).double()
     basis = torch.tensor([0, 1, 6, 6, 2])
     with torch.no_grad():
-        values = functions.evaluator(z, True).at_pairs(z, shift, basis).numpy()
+        values = functions.evaluator(z, shift).at_pairs(z, shift, basis).numpy()
     for m, k in enumerate(basis.tolist()):
         expected = tabulate(functions, z + shift[m])[:, k]
         np.testing.assert_allclose(values[:, m], expected, rtol=1e-5)
@@ -178,9 +180,9 @@ def test_float32_agrees_with_float64(n_latent, positive):
     functions = make(n_latent, positive=positive)
     z, shift = torch.randn(200, n_latent).double(), torch.randn(7).double()
     with torch.no_grad():
-        exact = functions.evaluator(z, True).at_pairs(z, shift, torch.arange(7))
+        exact = functions.evaluator(z, shift).at_pairs(z, shift, torch.arange(7))
         functions = functions.float()
-        single = functions.evaluator(z.float(), True).at_pairs(
+        single = functions.evaluator(z.float(), shift.float()).at_pairs(
             z.float(), shift.float(), torch.arange(7)
         )
     torch.testing.assert_close(single.double(), exact, rtol=1e-4, atol=1e-5)
