@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -40,6 +40,34 @@ def pair_locations(
     signal = basis.at_pairs(z, shift, pairs.basis) * scale
     offset = _columns(observations.per_cell(observations.offset), pairs.gene)
     return likelihood.location(signal, observations.size_factor, offset)
+
+
+def sum_over_chunks(
+    visit: Callable[..., tuple[Tensor, Tensor]],
+    n_pairs: int,
+    z: Tensor,
+    weight: Tensor,
+    scale: Tensor,
+    shift: Tensor | None,
+    chunk_elements: int,
+) -> MixtureLogLikelihood:
+    """Put the sums of chunks of pairs together; more than one chunk is recomputed in backward.
+
+    ``visit(part, z, weight, scale, shift)`` returns the sums per cell and per pair of a slice of
+    the pairs, whose weights, scales and shifts it is given.
+    """
+    parts = list(_chunks(n_pairs, z.shape[0], chunk_elements))
+    per_cell, per_pair = z.new_zeros(z.shape[0]), []
+    for part in parts:
+        shift_part = None if shift is None else shift[part]
+        arguments = (part, z, weight[part], scale[part], shift_part)
+        recompute = torch.is_grad_enabled() and len(parts) > 1
+        cells, sums = (
+            checkpoint(visit, *arguments, use_reentrant=False) if recompute else visit(*arguments)
+        )
+        per_cell = per_cell + cells
+        per_pair.append(sums)
+    return MixtureLogLikelihood(per_cell, torch.cat(per_pair) if per_pair else weight)
 
 
 def expected_log_likelihood(
@@ -86,7 +114,7 @@ def expected_log_likelihood(
     dispersion = observations.per_cell(observations.dispersion)
     saturated = likelihood.saturated(observations.x, dispersion)
 
-    def visit(part: slice, weight: Tensor, scale: Tensor, shift: Tensor | None):
+    def visit(part: slice, z: Tensor, weight: Tensor, scale: Tensor, shift: Tensor | None):
         chunk = Pairs(pairs.gene[part], pairs.basis[part])
         location = pair_locations(likelihood, observations, z, basis, chunk, scale, shift)
         x = observations.x.index_select(1, chunk.gene)
@@ -95,19 +123,7 @@ def expected_log_likelihood(
         log_p = likelihood.combine(x, saturated.index_select(1, chunk.gene), deviance, dropout)
         return log_p @ weight, log_p.sum(0)
 
-    n_cells = observations.x.shape[0]
-    parts = list(_chunks(len(pairs), n_cells, chunk_elements))
-    per_cell, per_pair = z.new_zeros(n_cells), []
-    for part in parts:
-        shift_part = None if shift is None else shift[part]
-        arguments = (part, weight[part], scale[part], shift_part)
-        recompute = torch.is_grad_enabled() and len(parts) > 1
-        cells, sums = (
-            checkpoint(visit, *arguments, use_reentrant=False) if recompute else visit(*arguments)
-        )
-        per_cell = per_cell + cells
-        per_pair.append(sums)
-    return MixtureLogLikelihood(per_cell, torch.cat(per_pair) if per_pair else weight)
+    return sum_over_chunks(visit, len(pairs), z, weight, scale, shift, chunk_elements)
 
 
 def expected_observation(

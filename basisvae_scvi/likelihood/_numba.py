@@ -1,0 +1,300 @@
+"""CPU backend: value and gradients in one compiled pass, in single precision."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ._densities import FAMILIES
+from ._evaluators import BasisEvaluator, GridBasis, TabulatedBasis
+from ._families import Likelihood
+from ._kernel import DIRECT, ON_GRID, TABULATED, Cells, Genes, PairArrays, Sums, visit_block
+from ._mixture import MixtureLogLikelihood, Observations, Pairs
+from ._torch import sum_over_chunks
+
+# Results are added up block by block in fixed order, so that they do not depend on the number of
+# threads. A block is large enough to outweigh the few hundred kB of its own grid of gradients.
+_ENTRIES_PER_BLOCK = 2**17
+_MAX_BLOCKS = 32
+# Entries of the cells × pairs block of directly evaluated bases that is alive at one time.
+CHUNK_ELEMENTS = 2**22
+
+
+@cache
+def _workers(n_threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n_threads, thread_name_prefix="basisvae")
+
+
+def _array(tensor: Tensor, dtype=np.float32) -> np.ndarray:
+    return np.ascontiguousarray(tensor.detach().numpy(), dtype=dtype)
+
+
+@dataclass(frozen=True)
+class _Problem:
+    """Inputs of a pass as arrays, and what kind of pass it is."""
+
+    likelihood: Likelihood
+    cells: Cells
+    genes: Genes
+    pairs: PairArrays
+    table: np.ndarray
+    mode: int
+
+    @property
+    def n_cells(self) -> int:
+        return self.cells.x.shape[0]
+
+    def blocks(self) -> list[tuple[int, int]]:
+        """Ranges of genes with about equally many pairs."""
+        first, n_pairs = self.genes.first, len(self.pairs.basis)
+        n_blocks = -(-n_pairs * self.n_cells // _ENTRIES_PER_BLOCK)
+        n_blocks = int(np.clip(n_blocks, 1, _MAX_BLOCKS))
+        targets = np.linspace(0, n_pairs, n_blocks + 1)[1:-1]
+        ends = np.searchsorted(first, targets)
+        bounds = np.unique(np.concatenate([[0], ends, [len(first) - 1]]))
+        return list(zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
+
+    def empty_sums(self, n_blocks: int, gradient: bool) -> Sums:
+        """Zeros of every shape; where no gradients are wanted, of no size."""
+        n, m = self.n_cells, len(self.pairs.basis)
+        table = (1 if self.mode == DIRECT else n_blocks, *self.table.shape)
+
+        def zeros(*shape: int, dtype=np.float64) -> np.ndarray:
+            return np.zeros(shape if gradient else (0,) * len(shape), dtype)
+
+        return Sums(
+            cell=np.zeros((n_blocks, n)),
+            pair=np.zeros(m),
+            weight=zeros(m),
+            scale=zeros(m),
+            shift=zeros(m),
+            offset=zeros(*self.genes.offset.shape, dtype=np.float32),
+            dispersion=zeros(*self.genes.dispersion.shape, dtype=np.float32),
+            logit=zeros(*self.genes.logit.shape, dtype=np.float32),
+            size_factor=zeros(n_blocks, n),
+            position=zeros(n_blocks, n),
+            table=zeros(*table, dtype=np.float32),
+        )
+
+    def run(self, gradient: bool) -> Sums:
+        """Visit all blocks, as many at a time as torch uses threads."""
+        blocks = self.blocks()
+        sums = self.empty_sums(len(blocks), gradient)
+
+        def visit(block: int) -> None:
+            visit_block(
+                FAMILIES[self.likelihood.name],
+                self.cells,
+                self.genes,
+                self.pairs,
+                self.table,
+                self.mode,
+                not self.likelihood.is_count,
+                gradient,
+                block,
+                blocks[block],
+                sums,
+            )
+
+        n_threads = min(torch.get_num_threads(), len(blocks))
+        if n_threads == 1:
+            for block in range(len(blocks)):
+                visit(block)
+        else:
+            list(_workers(n_threads).map(visit, range(len(blocks))))
+        return sums
+
+
+def _cells(observations: Observations, position: Tensor | None) -> Cells:
+    x = observations.x
+    n = x.shape[0]
+    size_factor, batch = observations.size_factor, observations.batch
+    return Cells(
+        x=_array(x),
+        size_factor=np.ones(n, np.float32) if size_factor is None else _array(size_factor.ravel()),
+        batch=np.zeros(n, np.uintp) if batch is None else _array(batch, np.uintp),
+        position=np.zeros(n, np.float32) if position is None else _array(position.ravel()),
+        upstream=np.ones(n, np.float32),
+    )
+
+
+def _genes(likelihood: Likelihood, observations: Observations, pairs: Pairs) -> Genes:
+    n_genes = observations.x.shape[1]
+    absent = np.zeros((1, n_genes), np.float32)
+    offset, dispersion = observations.offset, observations.dispersion
+    logit = observations.dropout_logits
+    offset = absent if offset is None else _array(offset)
+    first = np.searchsorted(pairs.gene.numpy(), np.arange(n_genes + 1))
+    return Genes(
+        offset=np.exp(offset) if likelihood.is_count else offset,
+        dispersion=absent + 1 if dispersion is None else _array(dispersion),
+        logit=absent if logit is None else _array(logit),
+        first=first.astype(np.int64),
+    )
+
+
+class _FusedSums(torch.autograd.Function):
+    """Sums of log p whose gradients come from the same pass.
+
+    In training the objective is the mean over cells, whose gradient is one number for all of them:
+    then the forward pass has already found all gradients but for that number. For any other
+    gradient from above, the backward pass visits all pairs again.
+    """
+
+    @staticmethod
+    def forward(
+        ctx,
+        static,
+        x,
+        batch,
+        size_factor,
+        offset,
+        dispersion,
+        logit,
+        table,
+        z,
+        weight,
+        scale,
+        shift,
+    ):
+        likelihood, pairs, mode, lower, step = static
+        observations = Observations(x, size_factor, offset, dispersion, logit, batch)
+        position = (z - lower) / step if mode == ON_GRID else None
+        moved = torch.zeros_like(scale) if shift is None else shift / step
+        problem = _Problem(
+            likelihood,
+            _cells(observations, position),
+            _genes(likelihood, observations, pairs),
+            PairArrays(
+                basis=_array(pairs.basis, np.int64),
+                weight=_array(weight),
+                scale=_array(scale),
+                shift=_array(moved),
+                upstream=np.zeros(len(pairs), np.float32),
+            ),
+            _array(table),
+            mode,
+        )
+        sums = problem.run(gradient=any(ctx.needs_input_grad))
+        ctx.problem, ctx.sums, ctx.step = problem, sums, step
+        ctx.inputs = (size_factor, z, shift)
+        ctx.set_materialize_grads(False)
+        per_cell = torch.from_numpy(sums.cell.sum(0)).to(x.dtype)
+        return per_cell, torch.from_numpy(sums.pair).to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, by_cell, by_pair):
+        if by_cell is None and by_pair is None:
+            return (None,) * 12
+        factor, sums = _FusedSums._gradients(ctx, by_cell, by_pair)
+        size_factor, z, shift = ctx.inputs
+
+        def tensor(array: np.ndarray, wanted: bool, factor: float = factor) -> Tensor | None:
+            return torch.from_numpy(array * factor).float() if wanted else None
+
+        _, _, _, size, offset, dispersion, logit, table, on_z, weight, scale, on_shift = (
+            ctx.needs_input_grad
+        )
+        by_size = None
+        if size:
+            by_size = tensor(sums.size_factor.sum(0), True).reshape(size_factor.shape)
+            by_size = by_size / size_factor
+        by_z = tensor(sums.position.sum(0), on_z, factor / ctx.step)
+        return (
+            None,
+            None,
+            None,
+            by_size,
+            tensor(sums.offset, offset),
+            tensor(sums.dispersion, dispersion),
+            tensor(sums.logit, logit),
+            tensor(sums.table.sum(0), table),
+            by_z if by_z is None else by_z.reshape(z.shape),
+            tensor(sums.weight, weight),
+            tensor(sums.scale, scale),
+            tensor(sums.shift, on_shift, factor / ctx.step),
+        )
+
+    @staticmethod
+    def _gradients(ctx, by_cell: Tensor | None, by_pair: Tensor | None) -> tuple[float, Sums]:
+        """Gradients up to a common factor."""
+        if by_pair is None and bool((by_cell == by_cell[0]).all()):
+            return by_cell[0].item(), ctx.sums
+        problem: _Problem = ctx.problem
+        n_cells, n_pairs = problem.n_cells, len(problem.pairs.basis)
+        cell = torch.zeros(n_cells) if by_cell is None else by_cell
+        pair = torch.zeros(n_pairs) if by_pair is None else by_pair
+        problem = replace(
+            problem,
+            cells=problem.cells._replace(upstream=_array(cell)),
+            pairs=problem.pairs._replace(upstream=_array(pair)),
+        )
+        return 1.0, problem.run(gradient=True)
+
+
+def _fused(
+    likelihood: Likelihood,
+    observations: Observations,
+    z: Tensor,
+    basis: BasisEvaluator,
+    pairs: Pairs,
+    weight: Tensor,
+    scale: Tensor,
+    shift: Tensor | None,
+) -> MixtureLogLikelihood:
+    """One fused pass; bases that are neither tabulated nor on a grid are evaluated before it."""
+    lower, step = 0.0, 1.0
+    if isinstance(basis, GridBasis):
+        table, mode, lower, step = basis.values.T, ON_GRID, basis.lower, basis.step
+    elif isinstance(basis, TabulatedBasis):
+        table, mode, shift = basis.values.T, TABULATED, None
+    else:
+        table, mode, shift = basis.at_pairs(z, shift, pairs.basis).T, DIRECT, None
+    sums = _FusedSums.apply(
+        (likelihood, pairs, mode, lower, step),
+        observations.x,
+        observations.batch,
+        observations.size_factor,
+        observations.offset,
+        observations.dispersion,
+        observations.dropout_logits,
+        table,
+        z if mode == ON_GRID else z.detach(),
+        weight,
+        scale,
+        shift,
+    )
+    return MixtureLogLikelihood(*sums)
+
+
+def expected_log_likelihood(
+    likelihood: Likelihood,
+    observations: Observations,
+    z: Tensor,
+    basis: BasisEvaluator,
+    pairs: Pairs,
+    weight: Tensor,
+    scale: Tensor,
+    shift: Tensor | None = None,
+    chunk_elements: int = CHUNK_ELEMENTS,
+) -> MixtureLogLikelihood:
+    """Σ over pairs and over cells of log p; the contract is that of the torch backend.
+
+    Memory is O(N P + P K + K G). Bases of several latent dimensions with shifts are evaluated by
+    torch for ``chunk_elements`` entries of cells × pairs at a time, and again in the backward pass.
+    """
+    if isinstance(basis, GridBasis | TabulatedBasis):
+        return _fused(likelihood, observations, z, basis, pairs, weight, scale, shift)
+
+    def visit(part: slice, z: Tensor, weight: Tensor, scale: Tensor, shift: Tensor | None):
+        chunk = Pairs(pairs.gene[part], pairs.basis[part])
+        return tuple(_fused(likelihood, observations, z, basis, chunk, weight, scale, shift))
+
+    return sum_over_chunks(visit, len(pairs), z, weight, scale, shift, chunk_elements)

@@ -1,0 +1,168 @@
+"""Single-precision logarithm and exponential that LLVM turns into vector instructions.
+
+Calls of a mathematics library stop the vectoriser; these are plain arithmetic on the bits of the
+numbers. The polynomials are those of the Cephes library (Moshier), good to the last digit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+logger = logging.getLogger(__name__)
+
+# Sums may be reordered, so that they can be done in vector lanes; nothing else is relaxed, since
+# the logarithms below depend on the order of their roundings.
+REORDER = {"contract", "reassoc", "nsz"}
+STRICT = {"contract"}
+
+
+def compiled(**options) -> Callable:
+    """``numba.njit`` without the interpreter lock, cached on disk where there is a place for it.
+
+    Numba refuses to compile where neither the package nor the user's cache can be written; then
+    the machine code lives as long as the process.
+    """
+    options = {"nogil": True, "error_model": "numpy", **options}
+
+    def decorate(function: Callable) -> Callable:
+        try:
+            return njit(cache=True, **options)(function)
+        except RuntimeError:
+            logger.debug("no place to cache %s; it is compiled in memory", function.__name__)
+            return njit(**options)(function)
+
+    return decorate
+
+
+_BITS, _FLOAT = ir.IntType(32), ir.FloatType()
+_MANTISSA_BITS, _EXPONENT_BIAS, _ROOT_HALF = 23, 127, 0x3F3504F3
+
+
+def _constant(value: int) -> ir.Constant:
+    return ir.Constant(_BITS, value)
+
+
+def _exponent(builder, number):
+    """Bits of the number, and its exponent when the mantissa is in [√½, √2)."""
+    bits = builder.bitcast(number, _BITS)
+    distance = builder.sub(bits, _constant(_ROOT_HALF))
+    return bits, builder.ashr(distance, _constant(_MANTISSA_BITS))
+
+
+# Written as LLVM instructions, because numba widens 32-bit integers to 64 bits.
+@intrinsic
+def exponent_of(typing_context, number):
+    """e of a positive normal number m · 2^e with m in [√½, √2), as a float."""
+
+    def generate(context, builder, signature, arguments):
+        _, exponent = _exponent(builder, arguments[0])
+        return builder.sitofp(exponent, _FLOAT)
+
+    return types.float32(types.float32), generate
+
+
+@intrinsic
+def mantissa_of(typing_context, number):
+    """M of a positive normal number m · 2^e with m in [√½, √2)."""
+
+    def generate(context, builder, signature, arguments):
+        bits, exponent = _exponent(builder, arguments[0])
+        shifted = builder.shl(exponent, _constant(_MANTISSA_BITS))
+        return builder.bitcast(builder.sub(bits, shifted), _FLOAT)
+
+    return types.float32(types.float32), generate
+
+
+@intrinsic
+def truncated(typing_context, number):
+    """The number without its decimals."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.sitofp(builder.fptosi(arguments[0], _BITS), _FLOAT)
+
+    return types.float32(types.float32), generate
+
+
+@intrinsic
+def power_of_two(typing_context, exponent):
+    """2^e for a whole number e in [−126, 127], given as a float."""
+
+    def generate(context, builder, signature, arguments):
+        whole = builder.fptosi(arguments[0], _BITS)
+        biased = builder.add(whole, _constant(_EXPONENT_BIAS))
+        return builder.bitcast(builder.shl(biased, _constant(_MANTISSA_BITS)), _FLOAT)
+
+    return types.float32(types.float32), generate
+
+
+def single(value: float) -> np.float32:
+    """A constant that does not turn single precision into double."""
+    return np.float32(value)
+
+
+ZERO, HALF, ONE, TWO = single(0.0), single(0.5), single(1.0), single(2.0)
+_LOG_2 = single(0.6931471805599453)
+
+_P0 = single(7.0376836292e-2)
+_P1 = single(-1.1514610310e-1)
+_P2 = single(1.1676998740e-1)
+_P3 = single(-1.2420140846e-1)
+_P4 = single(1.4249322787e-1)
+_P5 = single(-1.6668057665e-1)
+_P6 = single(2.0000714765e-1)
+_P7 = single(-2.4999993993e-1)
+_P8 = single(3.3333331174e-1)
+
+
+@njit(inline="always", fastmath=STRICT)
+def log_parts(ratio, excess):
+    """log(ratio) in three parts that sum to it: far, near and curved.
+
+    ``excess`` is ratio − 1, given to the last digit, since the ratio itself has been rounded. For
+    a ratio in [√½, √2) the far part is 0, the near part is the excess, and the curved part is
+    log(1 + excess) − excess without cancellation.
+    """
+    exponent = exponent_of(ratio)
+    near = excess if exponent == ZERO else mantissa_of(ratio) - ONE
+    p = _P0 * near + _P1
+    p = p * near + _P2
+    p = p * near + _P3
+    p = p * near + _P4
+    p = p * near + _P5
+    p = p * near + _P6
+    p = p * near + _P7
+    p = p * near + _P8
+    curved = near * near * (near * p - HALF)
+    return exponent * _LOG_2, near, curved
+
+
+_LOG2_E = single(1.44269504088896341)
+_LOG_2_HIGH = single(0.693359375)
+_LOG_2_LOW = single(-2.12194440e-4)
+_Q0 = single(1.9875691500e-4)
+_Q1 = single(1.3981999507e-3)
+_Q2 = single(8.3334519073e-3)
+_Q3 = single(4.1665795894e-2)
+_Q4 = single(1.6666665459e-1)
+_Q5 = single(5.0000001201e-1)
+_EXP_FLOOR = single(-87.0)
+
+
+@njit(inline="always", fastmath=STRICT)
+def exp_of_negative(value):
+    """exp(value) for value ≤ 0; below −87 that of −87, which is 1e-38."""
+    value = _EXP_FLOOR if value < _EXP_FLOOR else value
+    whole = truncated(value * _LOG2_E - HALF)
+    rest = (value - whole * _LOG_2_HIGH) - whole * _LOG_2_LOW
+    q = _Q0 * rest + _Q1
+    q = q * rest + _Q2
+    q = q * rest + _Q3
+    q = q * rest + _Q4
+    q = q * rest + _Q5
+    return (q * rest * rest + rest + ONE) * power_of_two(whole)
