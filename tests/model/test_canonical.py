@@ -181,7 +181,9 @@ def test_trends_follow_from_the_tables(spread):
 def test_trends_keep_the_order_in_which_genes_are_asked_for(spread):
     trends = spread.get_gene_trends(["gene9", "gene2"])
     assert list(trends.columns) == ["gene9", "gene2"]
-    np.testing.assert_allclose(trends["gene2"], spread.get_gene_trends("gene2")["gene2"])
+    # The grid of basis values spans the genes at hand, so the last digits may differ.
+    alone = spread.get_gene_trends("gene2")["gene2"]
+    np.testing.assert_allclose(trends["gene2"], alone, rtol=2e-6)
 
 
 def test_turning_the_model_round_mirrors_trends_and_shifts(spread):

@@ -130,15 +130,13 @@ def log_parts(ratio, excess):
     """
     exponent = exponent_of(ratio)
     near = excess if exponent == ZERO else mantissa_of(ratio) - ONE
-    p = _P0 * near + _P1
-    p = p * near + _P2
-    p = p * near + _P3
-    p = p * near + _P4
-    p = p * near + _P5
-    p = p * near + _P6
-    p = p * near + _P7
-    p = p * near + _P8
-    curved = near * near * (near * p - HALF)
+    # Estrin's scheme: short chains of dependent instructions, which a processor can overlap.
+    square = near * near
+    fourth = square * square
+    low = (_P8 + _P7 * near) + (_P6 + _P5 * near) * square
+    high = (_P4 + _P3 * near) + (_P2 + _P1 * near) * square
+    p = low + (high + _P0 * fourth) * fourth
+    curved = square * (near * p - HALF)
     return exponent * _LOG_2, near, curved
 
 
@@ -160,9 +158,28 @@ def exp_of_negative(value):
     value = _EXP_FLOOR if value < _EXP_FLOOR else value
     whole = truncated(value * _LOG2_E - HALF)
     rest = (value - whole * _LOG_2_HIGH) - whole * _LOG_2_LOW
-    q = _Q0 * rest + _Q1
-    q = q * rest + _Q2
-    q = q * rest + _Q3
-    q = q * rest + _Q4
-    q = q * rest + _Q5
-    return (q * rest * rest + rest + ONE) * power_of_two(whole)
+    square = rest * rest
+    q = (_Q5 + _Q4 * rest) + ((_Q3 + _Q2 * rest) + (_Q1 + _Q0 * rest) * square) * square
+    return (q * square + rest + ONE) * power_of_two(whole)
+
+
+# log(1 + s) / s on [0, 1]: the polynomial through its values at Chebyshev's points.
+_U0 = single(1.0)
+_U1 = single(-0.49999502301216125)
+_U2 = single(0.33319270610809326)
+_U3 = single(-0.24844369292259216)
+_U4 = single(0.19111430644989014)
+_U5 = single(-0.13674770295619965)
+_U6 = single(0.07836166769266129)
+_U7 = single(-0.02958850748836994)
+_U8 = single(0.005253457929939032)
+
+
+@njit(inline="always", fastmath=STRICT)
+def log1p_of_unit(value):
+    """log(1 + value) for value in [0, 1], to 2e-7 of itself."""
+    square = value * value
+    fourth = square * square
+    low = (_U0 + _U1 * value) + (_U2 + _U3 * value) * square
+    high = (_U4 + _U5 * value) + (_U6 + _U7 * value) * square
+    return value * (low + (high + _U8 * fourth) * fourth)

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ._densities import FAMILIES
-from ._evaluators import BasisEvaluator, GridBasis, TabulatedBasis
-from ._families import Likelihood
-from ._kernel import DIRECT, ON_GRID, TABULATED, Cells, Genes, PairArrays, Sums, visit_block
-from ._mixture import MixtureLogLikelihood, Observations, Pairs
-from ._torch import sum_over_chunks
+from basisvae_scvi.likelihood._evaluators import BasisEvaluator, GridBasis, TabulatedBasis
+from basisvae_scvi.likelihood._families import Likelihood
+from basisvae_scvi.likelihood._mixture import MixtureLogLikelihood, Observations, Pairs
+from basisvae_scvi.likelihood._torch import sum_over_chunks
+
+from ._arrays import DIRECT, ON_GRID, TABULATED, Cells, Genes, PairArrays, Sums
+from ._densities import CASES
+from ._kernel import visit_block
 
 # Results are added up block by block in fixed order, so that they do not depend on the number of
 # threads. A block is large enough to outweigh the few hundred kB of its own grid of gradients.
@@ -89,13 +91,12 @@ class _Problem:
 
         def visit(block: int) -> None:
             visit_block(
-                FAMILIES[self.likelihood.name],
+                *CASES[self.likelihood.name],
                 self.cells,
                 self.genes,
                 self.pairs,
                 self.table,
                 self.mode,
-                not self.likelihood.is_count,
                 gradient,
                 block,
                 blocks[block],
@@ -135,6 +136,7 @@ def _genes(likelihood: Likelihood, observations: Observations, pairs: Pairs) -> 
         offset=np.exp(offset) if likelihood.is_count else offset,
         dispersion=absent + 1 if dispersion is None else _array(dispersion),
         logit=absent if logit is None else _array(logit),
+        has_dropout=likelihood.has_dropout,
         first=first.astype(np.int64),
     )
 
@@ -183,7 +185,7 @@ class _FusedSums(torch.autograd.Function):
         )
         sums = problem.run(gradient=any(ctx.needs_input_grad))
         ctx.problem, ctx.sums, ctx.step = problem, sums, step
-        ctx.inputs = (size_factor, z, shift)
+        ctx.inputs = (size_factor, z)
         ctx.set_materialize_grads(False)
         per_cell = torch.from_numpy(sums.cell.sum(0)).to(x.dtype)
         return per_cell, torch.from_numpy(sums.pair).to(x.dtype)
@@ -194,7 +196,7 @@ class _FusedSums(torch.autograd.Function):
         if by_cell is None and by_pair is None:
             return (None,) * 12
         factor, sums = _FusedSums._gradients(ctx, by_cell, by_pair)
-        size_factor, z, shift = ctx.inputs
+        size_factor, z = ctx.inputs
 
         def tensor(array: np.ndarray, wanted: bool, factor: float = factor) -> Tensor | None:
             return torch.from_numpy(array * factor).float() if wanted else None
@@ -288,7 +290,8 @@ def expected_log_likelihood(
     """Σ over pairs and over cells of log p; the contract is that of the torch backend.
 
     Memory is O(N P + P K + K G). Bases of several latent dimensions with shifts are evaluated by
-    torch for ``chunk_elements`` entries of cells × pairs at a time, and again in the backward pass.
+    torch for ``chunk_elements`` entries of cells × pairs at a time, and once more in the backward
+    pass.
     """
     if isinstance(basis, GridBasis | TabulatedBasis):
         return _fused(likelihood, observations, z, basis, pairs, weight, scale, shift)

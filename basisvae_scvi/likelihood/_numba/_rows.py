@@ -2,6 +2,10 @@
 
 Everything the loops read and write lies in one scratch array, in rows of fixed length at fixed
 places: LLVM then knows that the rows do not overlap, and turns each loop into vector instructions.
+
+The first half of a row has a lane for every cell of the tile; the second half has, for counts, a
+lane for each cell with a positive count of the gene at hand. The row ``LIVE`` is 0 for lanes that
+are only there to fill a vector, or whose cell has its lane in the other half.
 """
 
 from __future__ import annotations
@@ -9,91 +13,96 @@ from __future__ import annotations
 import numpy as np
 
 from ._densities import density
-from ._simd import HALF, REORDER, ZERO, compiled, single
+from ._simd import REORDER, ZERO, compiled
 
-# Cells per tile: 22 rows of 256 floats are 22 kB, which stay in the first-level cache.
+# Cells per tile. The rows in use then stay in the first-level cache.
 TILE = 256
+# Lanes of the widest vector; counts of lanes are rounded up to it.
+VECTOR = 16
+# One vector more than two tiles: rows at distances of a power of two would fall on the same few
+# places of the cache.
+LANES = 2 * TILE + VECTOR
 
 
 def _row(index: int) -> np.uintp:
     # Unsigned, so that numba does not look for negative indices.
-    return np.uintp(index * TILE)
+    return np.uintp(index * LANES)
 
 
 # Rows of the tile, the same for all genes.
-POSITION, UPSTREAM = _row(0), _row(1)
+POSITION, UPSTREAM = map(_row, range(2))
 # Rows of the gene: what does not depend on the basis, and sums over the gene's pairs.
-X, FACTOR, DISPERSION, LOGIT = map(_row, range(2, 6))
-SOFTPLUS, SIGMOID, SATURATED, SATURATED_SLOPE = map(_row, range(6, 10))
-SUM_CELL, SUM_POSITION, SUM_FACTOR, SUM_DISPERSION, SUM_LOGIT = map(_row, range(10, 15))
-# Rows of the pair. The four weights of the interpolation are interleaved.
-BASIS, BASIS_SLOPE, BASIS_GRADIENT, INTERPOLATION = map(_row, range(15, 19))
-N_ROWS = 22
+LIVE, LIVE_UPSTREAM, X, FACTOR, DISPERSION, LOGIT = map(_row, range(2, 8))
+CONSTANT, CONSTANT_BY_DISPERSION, CONSTANT_BY_LOGIT = map(_row, range(8, 11))
+SUM_CELL, SUM_POSITION, SUM_FACTOR, SUM_DISPERSION, SUM_LOGIT = map(_row, range(11, 16))
+# Rows of the pair.
+BASIS, BASIS_SLOPE, BASIS_GRADIENT, FRACTION = map(_row, range(16, 20))
+POINT_0, POINT_1, POINT_2, POINT_3 = map(_row, range(20, 24))
+N_ROWS = 24
 
 
 @compiled(fastmath=REORDER)
-def value_row(family, rows, n, scale, weight):
+def value_row(case, rows, first, n, scale, weight):
     """Add w log p to the sums of the cells; return Σ_n log p."""
     total = ZERO
-    for i in range(n):
+    for i in range(first, first + n):
         log_p, _, _, _, _ = density(
-            family,
+            case,
             rows[X + i],
             rows[FACTOR + i],
             scale * rows[BASIS + i],
             rows[DISPERSION + i],
             rows[LOGIT + i],
-            rows[SOFTPLUS + i],
-            rows[SIGMOID + i],
-            rows[SATURATED + i],
+            rows[CONSTANT + i],
         )
+        log_p *= rows[LIVE + i]
         total += log_p
         rows[SUM_CELL + i] += weight * log_p
     return total
 
 
 @compiled(fastmath=REORDER)
-def gradient_row(family, rows, n, scale, weight, upstream):
+def gradient_row(case, rows, first, n, scale, weight, upstream):
     """As :func:`value_row`, with all gradients.
 
     Parameters
     ----------
-    family
-        Family of the likelihood.
+    case
+        Kind of observation.
     rows
         Scratch array; read and written.
-    n
-        Number of cells.
+    first, n
+        Range of lanes.
     scale, weight
         Of the pair.
     upstream
         Gradient of the objective with respect to the pair's sum over cells; that with respect to
-        the sums of the cells is in the row ``UPSTREAM``.
+        the sums of the cells is in the row ``LIVE_UPSTREAM``.
 
     Returns
     -------
     Σ_n log p, and the gradients with respect to the weight and the scale.
     """
     total, by_weight, by_scale = ZERO, ZERO, ZERO
-    for i in range(n):
+    for i in range(first, first + n):
         log_p, by_signal, by_factor, by_dispersion, by_logit = density(
-            family,
+            case,
             rows[X + i],
             rows[FACTOR + i],
             scale * rows[BASIS + i],
             rows[DISPERSION + i],
             rows[LOGIT + i],
-            rows[SOFTPLUS + i],
-            rows[SIGMOID + i],
-            rows[SATURATED + i],
+            rows[CONSTANT + i],
         )
-        up = rows[UPSTREAM + i] * weight + upstream
+        up = rows[LIVE_UPSTREAM + i] * weight + rows[LIVE + i] * upstream
+        by_weight += rows[LIVE_UPSTREAM + i] * log_p
+        log_p *= rows[LIVE + i]
         total += log_p
-        by_weight += rows[UPSTREAM + i] * log_p
-        by_scale += up * by_signal * rows[BASIS + i]
+        by_signal *= up
+        by_scale += by_signal * rows[BASIS + i]
         rows[SUM_CELL + i] += weight * log_p
         rows[SUM_FACTOR + i] += up * by_factor
         rows[SUM_DISPERSION + i] += up * by_dispersion
         rows[SUM_LOGIT + i] += up * by_logit
-        rows[BASIS_GRADIENT + i] = up * by_signal * scale
+        rows[BASIS_GRADIENT + i] = by_signal * scale
     return total, by_weight, by_scale

@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from numba.extending import overload
 
-from ._densities import Bernoulli, Gaussian, Poisson
+from ._densities import Bernoulli, Gaussian, NegativeBinomialCount, PoissonCount
 from ._simd import compiled
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
@@ -41,22 +41,18 @@ def stirling_remainder(t):
     return value, slope
 
 
-def saturated(family, x, theta):
+def saturated(case, x, theta):
     """log p(x) of a perfect fit, and its derivative in θ; compiled code only."""
     raise NotImplementedError("This function exists only in compiled code.")
 
 
 @njit
-def _poisson(family, x, theta):
-    if x == 0.0:
-        return 0.0, 0.0
+def _poisson(case, x, theta):
     return -_HALF_LOG_2PI - 0.5 * math.log(x) - stirling_remainder(x)[0], 0.0
 
 
 @njit
-def _negative_binomial(family, x, theta):
-    if x == 0.0:
-        return 0.0, 0.0
+def _negative_binomial(case, x, theta):
     at_total, slope_total = stirling_remainder(x + theta)
     at_theta, slope_theta = stirling_remainder(theta)
     value = -_HALF_LOG_2PI - 0.5 * (math.log1p(x / theta) + math.log(x))
@@ -65,32 +61,39 @@ def _negative_binomial(family, x, theta):
 
 
 @njit
-def _gaussian(family, x, theta):
+def _gaussian(case, x, theta):
     return -_HALF_LOG_2PI - math.log(theta), -1.0 / theta
 
 
 @njit
-def _bernoulli(family, x, theta):
+def _bernoulli(case, x, theta):
     return 0.0, 0.0
 
 
-@overload(saturated)
-def _compile_saturated(family, x, theta):
-    exact = {Poisson: _poisson, Gaussian: _gaussian, Bernoulli: _bernoulli}
-    implementation = exact.get(family.instance_class, _negative_binomial)
+_IMPLEMENTATIONS = {
+    PoissonCount: _poisson,
+    NegativeBinomialCount: _negative_binomial,
+    Gaussian: _gaussian,
+    Bernoulli: _bernoulli,
+}
 
-    def compiled_saturated(family, x, theta):
-        return implementation(family, x, theta)
+
+@overload(saturated)
+def _compile_saturated(case, x, theta):
+    implementation = _IMPLEMENTATIONS[case.instance_class]
+
+    def compiled_saturated(case, x, theta):
+        return implementation(case, x, theta)
 
     return compiled_saturated
 
 
 @compiled()
-def remembered(family, x, theta, memory):
+def remembered(case, x, theta, memory):
     """As :func:`saturated`, looked up in ``memory``, shape ``(64, 2)``, NaN where unknown."""
     if x >= N_REMEMBERED or x < 0.0 or x != math.floor(x):
-        return saturated(family, x, theta)
+        return saturated(case, x, theta)
     k = np.intp(x)
     if math.isnan(memory[k, 0]):
-        memory[k] = saturated(family, x, theta)
+        memory[k] = saturated(case, x, theta)
     return memory[k, 0], memory[k, 1]

@@ -1,0 +1,205 @@
+"""log p of one observation and its derivatives, as functions that compile into vector loops.
+
+The formulas are those of the likelihood families, split in two: zeros, which are most of a count
+matrix, need a fraction of the work. Each case is a type, so that numba compiles the loops for the
+cases at hand and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numba.extending import overload
+
+from basisvae_scvi.likelihood._families import MEAN_FLOOR
+
+from ._simd import HALF, ONE, STRICT, ZERO, exp_of_negative, log1p_of_unit, log_parts, single
+
+_FLOOR = single(MEAN_FLOOR)
+
+
+class PoissonZero(NamedTuple):
+    """A zero under Poisson."""
+
+    floor: np.float32 = _FLOOR
+
+
+class PoissonCount(NamedTuple):
+    """A positive Poisson count."""
+
+    floor: np.float32 = _FLOOR
+
+
+class NegativeBinomialZero(NamedTuple):
+    """A zero under the negative binomial."""
+
+    floor: np.float32 = _FLOOR
+
+
+class NegativeBinomialCount(NamedTuple):
+    """A positive negative binomial count, with or without dropout."""
+
+    floor: np.float32 = _FLOOR
+
+
+class InflatedZero(NamedTuple):
+    """A zero under the negative binomial with dropout."""
+
+    floor: np.float32 = _FLOOR
+
+
+class Gaussian(NamedTuple):
+    """Gaussian observation."""
+
+    floor: np.float32 = ZERO
+
+
+class Bernoulli(NamedTuple):
+    """Binary observation."""
+
+    floor: np.float32 = ZERO
+
+
+# Zeros and other observations of each likelihood; None where zeros are nothing special.
+CASES = {
+    "poisson": (PoissonZero(), PoissonCount()),
+    "nb": (NegativeBinomialZero(), NegativeBinomialCount()),
+    "zinb": (InflatedZero(), NegativeBinomialCount()),
+    "gaussian": (None, Gaussian()),
+    "bernoulli": (None, Bernoulli()),
+}
+
+
+def density(case, x, factor, signal, dispersion, logit, constant):
+    """log p(x) and its derivatives; compiled code only.
+
+    Parameters
+    ----------
+    case
+        One of :data:`CASES`.
+    x
+        Observation.
+    factor
+        Size factor times batch factor for counts, batch offset otherwise.
+    signal
+        Scale times basis function.
+    dispersion, logit
+        θ or σ, and the logit of dropout.
+    constant
+        The part of log p that depends on neither the signal nor the factor.
+
+    Returns
+    -------
+    log p, and the derivatives of all but the constant with respect to the signal, the factor (its
+    logarithm for counts), the dispersion and the logit.
+    """
+    raise NotImplementedError("This function exists only in compiled code.")
+
+
+@njit(inline="always", fastmath=STRICT)
+def _poisson_zero(case, x, factor, signal, dispersion, logit, constant):
+    expected = factor * signal
+    return constant - (expected + case.floor), -factor, -expected, ZERO, ZERO
+
+
+@njit(inline="always", fastmath=STRICT)
+def _poisson_count(case, x, factor, signal, dispersion, logit, constant):
+    expected = factor * signal
+    mean = expected + case.floor
+    above, inverse = x - mean, ONE / mean
+    excess = above * inverse
+    # x log(x / μ) − (x − μ) is (x − μ)² / μ plus the curved part where x is near μ.
+    far, near, curved = log_parts(x * inverse, excess)
+    linear = above * excess if far == ZERO else x * (far + near) - above
+    return constant - (linear + x * curved), excess * factor, excess * expected, ZERO, ZERO
+
+
+@njit(inline="always", fastmath=STRICT)
+def _negative_binomial_zero(case, x, factor, signal, dispersion, logit, constant):
+    expected = factor * signal
+    mean, theta = expected + case.floor, dispersion
+    inverse = ONE / (mean + theta)
+    ratio, excess = theta * inverse, -mean * inverse
+    far, near, curved = log_parts(ratio, excess)
+    log_ratio = far + near + curved
+    lost = curved if far == ZERO else log_ratio - excess
+    return constant + theta * log_ratio, -ratio * factor, -ratio * expected, lost, ZERO
+
+
+@njit(inline="always", fastmath=STRICT)
+def _inflated_zero(case, x, factor, signal, dispersion, logit, constant):
+    expected = factor * signal
+    mean, theta = expected + case.floor, dispersion
+    inverse = ONE / (mean + theta)
+    ratio, excess = theta * inverse, -mean * inverse
+    far, near, curved = log_parts(ratio, excess)
+    log_ratio = far + near + curved
+    log_zero = theta * log_ratio
+    odds = log_zero - logit
+    small = exp_of_negative(-abs(odds))
+    # softplus(odds) − softplus(−logit), without what they have in common.
+    hinge = log_zero if odds > ZERO else min(logit, ZERO)
+    log_p = constant + hinge + log1p_of_unit(small)
+    chance = (ONE if odds > ZERO else small) / (ONE + small)
+    slope = -chance * ratio
+    lost = curved if far == ZERO else log_ratio - excess
+    return log_p, slope * factor, slope * expected, chance * lost, -chance
+
+
+@njit(inline="always", fastmath=STRICT)
+def _negative_binomial_count(case, x, factor, signal, dispersion, logit, constant):
+    expected = factor * signal
+    mean, theta = expected + case.floor, dispersion
+    x_total, mean_total, above = x + theta, mean + theta, x - mean
+    inverse, inverse_second = ONE / mean_total, ONE / (mean * x_total)
+    excess, excess_second = above * inverse, theta * above * inverse_second
+    far, near, curved = log_parts(x_total * inverse, excess)
+    far_2, near_2, curved_2 = log_parts(x * mean_total * inverse_second, excess_second)
+    # Where both ratios are near 1, their linear parts leave only a product of two differences.
+    is_near = (far == ZERO) & (far_2 == ZERO)
+    linear = x * (far_2 + near_2) - theta * (far + near)
+    linear = excess_second * theta * excess if is_near else linear
+    log_p = constant - (linear + x * curved_2 - theta * curved)
+    slope = excess_second * x_total * inverse
+    lost = curved if far == ZERO else far + near + curved - excess
+    return log_p, slope * factor, slope * expected, lost, ZERO
+
+
+@njit(inline="always", fastmath=STRICT)
+def _gaussian(case, x, factor, signal, dispersion, logit, constant):
+    inverse = ONE / dispersion
+    residual = (x - signal - factor) * inverse
+    square, slope = residual * residual, residual * inverse
+    return constant - HALF * square, slope, slope, square * inverse, ZERO
+
+
+@njit(inline="always", fastmath=STRICT)
+def _bernoulli(case, x, factor, signal, dispersion, logit, constant):
+    odds = signal + factor
+    small = exp_of_negative(-abs(odds))
+    slope = x - (ONE if odds > ZERO else small) / (ONE + small)
+    log_p = constant + x * odds - max(odds, ZERO) - log1p_of_unit(small)
+    return log_p, slope, slope, ZERO, ZERO
+
+
+_IMPLEMENTATIONS = {
+    PoissonZero: _poisson_zero,
+    PoissonCount: _poisson_count,
+    NegativeBinomialZero: _negative_binomial_zero,
+    NegativeBinomialCount: _negative_binomial_count,
+    InflatedZero: _inflated_zero,
+    Gaussian: _gaussian,
+    Bernoulli: _bernoulli,
+}
+
+
+@overload(density, inline="always")
+def _compile_density(case, x, factor, signal, dispersion, logit, constant):
+    implementation = _IMPLEMENTATIONS[case.instance_class]
+
+    def compiled_density(case, x, factor, signal, dispersion, logit, constant):
+        return implementation(case, x, factor, signal, dispersion, logit, constant)
+
+    return compiled_density

@@ -1,0 +1,309 @@
+"""One pass over genes, pairs and cells: sums of log p and all their gradients.
+
+A block of genes belongs to one thread. Cells are taken in tiles that fit the first-level cache;
+within a tile come the genes, within a gene its pairs, and the cells of a pair are vector lanes.
+Memory is O(N P + P K + K G): no table of log p exists.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ._arrays import DIRECT, ON_GRID
+from ._grid import add_to_grid, interpolate, shift_gradient
+from ._rows import (
+    BASIS,
+    BASIS_GRADIENT,
+    CONSTANT,
+    CONSTANT_BY_DISPERSION,
+    CONSTANT_BY_LOGIT,
+    DISPERSION,
+    FACTOR,
+    LANES,
+    LIVE,
+    LIVE_UPSTREAM,
+    LOGIT,
+    N_ROWS,
+    POSITION,
+    SUM_CELL,
+    SUM_DISPERSION,
+    SUM_FACTOR,
+    SUM_LOGIT,
+    SUM_POSITION,
+    TILE,
+    UPSTREAM,
+    VECTOR,
+    X,
+    gradient_row,
+    value_row,
+)
+from ._saturated import N_REMEMBERED, remembered
+from ._simd import ONE, ZERO, compiled
+
+_LINE = 64  # bytes
+_FIRST, _HALF, _ROUND = np.uintp(0), np.uintp(TILE), np.uintp(VECTOR - 1)
+
+
+@compiled()
+def _whole_vectors(n):
+    return (n + _ROUND) & ~_ROUND
+
+
+@compiled()
+def _scratch():
+    """Zeros for all rows, aligned with the lines of the cache: vectors must not straddle two."""
+    memory = np.zeros(N_ROWS * LANES + VECTOR, np.float32)
+    skipped = (-memory.ctypes.data % _LINE) // memory.itemsize
+    return memory[skipped : skipped + N_ROWS * LANES]
+
+
+@compiled()
+def _load_cells(rows, cells, start, n):
+    for i in range(n):
+        rows[POSITION + i] = cells.position[start + i]
+        rows[UPSTREAM + i] = cells.upstream[start + i]
+
+
+@compiled()
+def _clear_sums(rows, first, n):
+    for i in range(first, first + n):
+        rows[SUM_CELL + i] = ZERO
+        rows[SUM_POSITION + i] = ZERO
+        rows[SUM_FACTOR + i] = ZERO
+        rows[SUM_DISPERSION + i] = ZERO
+        rows[SUM_LOGIT + i] = ZERO
+
+
+@compiled()
+def _fill_lane(rows, lane, live, upstream, x, factor, theta, logit):
+    rows[LIVE + lane] = live
+    rows[LIVE_UPSTREAM + lane] = live * upstream
+    rows[X + lane] = x
+    rows[FACTOR + lane] = factor
+    rows[DISPERSION + lane] = theta
+    rows[LOGIT + lane] = logit
+
+
+@compiled()
+def _fill_vectors(rows, first, n):
+    """Make the lanes that only fill the last vector harmless."""
+    for lane in range(first + n, first + _whole_vectors(n)):
+        _fill_lane(rows, lane, ZERO, ZERO, ONE, ONE, ONE, ZERO)
+        rows[CONSTANT + lane] = ZERO
+        rows[CONSTANT_BY_DISPERSION + lane] = ZERO
+        rows[CONSTANT_BY_LOGIT + lane] = ZERO
+
+
+@compiled()
+def _dropout_constants(logit):
+    """log(1 + exp(−|logit|)), and σ(−logit)."""
+    small = math.exp(-abs(logit))
+    return np.float32(math.log1p(small)), np.float32(
+        (small if logit > 0.0 else 1.0) / (1.0 + small)
+    )
+
+
+@compiled()
+def _load_gene(zero_case, case, rows, cell_of, cells, genes, j, start, n, memory):
+    """Fill the rows of gene j that do not depend on the basis; return its number of counts.
+
+    Zeros keep the lane of their cell, counts get one in the second half, whose cell is noted in
+    ``cell_of``. Without a special form for zeros, all observations keep their lane.
+    """
+    memory[:] = np.nan
+    wide_offset, wide_dispersion = genes.offset.shape[0] > 1, genes.dispersion.shape[0] > 1
+    wide_logit = genes.logit.shape[0] > 1
+    logit = genes.logit[0, j]
+    softplus, sigmoid = _dropout_constants(logit)
+    n_counts = _FIRST
+    for i in range(n):
+        cell = start + i
+        batch, x = cells.batch[cell], cells.x[cell, j]
+        row = batch if wide_dispersion else _FIRST
+        theta = genes.dispersion[row, j]
+        factor = genes.offset[batch if wide_offset else _FIRST, j] * cells.size_factor[cell]
+        if wide_logit:
+            logit = genes.logit[cell, j]
+            softplus, sigmoid = _dropout_constants(logit)
+        has_zero = zero_case is not None
+        is_apart = has_zero and x != ZERO
+        upstream = rows[UPSTREAM + i]
+        _fill_lane(rows, i, ZERO if is_apart else ONE, upstream, x, factor, theta, logit)
+        rows[CONSTANT + i] = ZERO
+        rows[CONSTANT_BY_DISPERSION + i] = ZERO
+        rows[CONSTANT_BY_LOGIT + i] = ZERO
+        if has_zero and not is_apart:
+            if genes.has_dropout:
+                rows[CONSTANT + i] = -softplus
+                rows[CONSTANT_BY_LOGIT + i] = sigmoid
+            continue
+        lane = i
+        if is_apart:
+            lane = _HALF + n_counts
+            cell_of[n_counts] = i
+            n_counts += np.uintp(1)
+            _fill_lane(rows, lane, ONE, upstream, x, factor, theta, logit)
+        value, slope = remembered(case, x, theta, memory[row])
+        rows[CONSTANT_BY_LOGIT + lane] = ZERO
+        if genes.has_dropout:
+            value -= max(logit, ZERO) + softplus
+            rows[CONSTANT_BY_LOGIT + lane] = sigmoid - ONE
+        rows[CONSTANT + lane] = value
+        rows[CONSTANT_BY_DISPERSION + lane] = slope
+    _fill_vectors(rows, _FIRST, n)
+    _fill_vectors(rows, _HALF, n_counts)
+    _clear_sums(rows, _FIRST, _whole_vectors(n))
+    _clear_sums(rows, _HALF, _whole_vectors(n_counts))
+    return n_counts
+
+
+@compiled()
+def _copy_basis(rows, values, n):
+    for i in range(n):
+        rows[BASIS + i] = values[i]
+
+
+@compiled()
+def _spread_basis(rows, cell_of, n_counts):
+    """Give the lanes of counts the basis value of their cell."""
+    for c in range(n_counts):
+        rows[BASIS + _HALF + c] = rows[BASIS + cell_of[c]]
+
+
+@compiled()
+def _collect_basis_gradient(rows, cell_of, n_counts):
+    """Give the cells of counts the gradient of their lane; their own lane has none."""
+    for c in range(n_counts):
+        rows[BASIS_GRADIENT + cell_of[c]] = rows[BASIS_GRADIENT + _HALF + c]
+
+
+@compiled()
+def _add_basis_gradient(rows, gradient, n):
+    for i in range(n):
+        gradient[i] += rows[BASIS_GRADIENT + i]
+
+
+@compiled()
+def _collect_sums(rows, cell_of, n, n_counts, weight, upstream):
+    """Bring the sums of all lanes to the lanes of the cells, and add the constants' gradients."""
+    for half, count in ((_FIRST, n), (_HALF, n_counts)):
+        for i in range(half, half + count):
+            total = rows[LIVE_UPSTREAM + i] * weight + rows[LIVE + i] * upstream
+            rows[SUM_DISPERSION + i] += total * rows[CONSTANT_BY_DISPERSION + i]
+            rows[SUM_LOGIT + i] += total * rows[CONSTANT_BY_LOGIT + i]
+    for c in range(n_counts):
+        cell, lane = cell_of[c], _HALF + c
+        rows[SUM_CELL + cell] += rows[SUM_CELL + lane]
+        rows[SUM_FACTOR + cell] += rows[SUM_FACTOR + lane]
+        rows[SUM_DISPERSION + cell] += rows[SUM_DISPERSION + lane]
+        rows[SUM_LOGIT + cell] += rows[SUM_LOGIT + lane]
+
+
+@compiled()
+def _store_gene(rows, cells, genes, sums, j, block, start, n, gradient):
+    """Add the sums of gene j over its pairs to the results."""
+    wide_offset, wide_dispersion = genes.offset.shape[0] > 1, genes.dispersion.shape[0] > 1
+    wide_logit = genes.logit.shape[0] > 1
+    for i in range(n):
+        sums.cell[block, start + i] += rows[SUM_CELL + i]
+    if not gradient:
+        return
+    for i in range(n):
+        cell = start + i
+        batch = cells.batch[cell]
+        sums.position[block, cell] += rows[SUM_POSITION + i]
+        sums.size_factor[block, cell] += rows[SUM_FACTOR + i]
+        sums.offset[batch if wide_offset else _FIRST, j] += rows[SUM_FACTOR + i]
+        sums.dispersion[batch if wide_dispersion else _FIRST, j] += rows[SUM_DISPERSION + i]
+        sums.logit[cell if wide_logit else _FIRST, j] += rows[SUM_LOGIT + i]
+
+
+@compiled()
+def _pair_value(zero_case, case, rows, n, n_counts, scale, weight):
+    n, n_counts = _whole_vectors(n), _whole_vectors(n_counts)
+    if zero_case is None:
+        return value_row(case, rows, _FIRST, n, scale, weight)
+    of_zeros = value_row(zero_case, rows, _FIRST, n, scale, weight)
+    return of_zeros + value_row(case, rows, _HALF, n_counts, scale, weight)
+
+
+@compiled()
+def _pair_gradient(zero_case, case, rows, n, n_counts, scale, weight, upstream):
+    n, n_counts = _whole_vectors(n), _whole_vectors(n_counts)
+    if zero_case is None:
+        return gradient_row(case, rows, _FIRST, n, scale, weight, upstream)
+    a, b, c = gradient_row(zero_case, rows, _FIRST, n, scale, weight, upstream)
+    d, e, f = gradient_row(case, rows, _HALF, n_counts, scale, weight, upstream)
+    return a + d, b + e, c + f
+
+
+@compiled()
+def visit_block(
+    zero_case, case, cells, genes, pairs, table, mode, gradient, block, gene_range, sums
+):
+    """Visit the pairs of a range of genes, for all cells.
+
+    Parameters
+    ----------
+    zero_case, case
+        Kinds of observation: zeros, if they have a form of their own, and all others.
+    cells, genes, pairs
+        Inputs.
+    table
+        Basis functions: ``(K, N)`` tabulated, ``(K, G)`` on a grid, or ``(M, N)`` direct.
+    mode
+        Which of these.
+    gradient
+        Whether gradients are wanted.
+    block
+        Index of the block in ``sums``.
+    gene_range
+        First gene, and the first gene after the block.
+    sums
+        Results, to which this adds.
+    """
+    rows = _scratch()
+    first_points = np.zeros(TILE, np.int32)
+    cell_of = np.zeros(TILE, np.uintp)
+    memory = np.empty((genes.dispersion.shape[0], N_REMEMBERED, 2))
+    for start in range(0, cells.x.shape[0], TILE):
+        end = min(start + TILE, cells.x.shape[0])
+        n, lanes = np.uintp(end - start), _whole_vectors(np.uintp(end - start))
+        _load_cells(rows, cells, np.uintp(start), n)
+        for j in range(gene_range[0], gene_range[1]):
+            if genes.first[j] == genes.first[j + 1]:
+                continue
+            n_counts = _load_gene(
+                zero_case, case, rows, cell_of, cells, genes, j, np.uintp(start), n, memory
+            )
+            gene_weight, gene_upstream = ZERO, ZERO
+            for m in range(genes.first[j], genes.first[j + 1]):
+                row = m if mode == DIRECT else pairs.basis[m]
+                if mode == ON_GRID:
+                    interpolate(rows, first_points, table[row], pairs.shift[m], lanes)
+                else:
+                    _copy_basis(rows, table[row, start:end], n)
+                _spread_basis(rows, cell_of, n_counts)
+                scale, weight, upstream = pairs.scale[m], pairs.weight[m], pairs.upstream[m]
+                if not gradient:
+                    sums.pair[m] += _pair_value(zero_case, case, rows, n, n_counts, scale, weight)
+                    continue
+                gene_weight += weight
+                gene_upstream += upstream
+                total, by_weight, by_scale = _pair_gradient(
+                    zero_case, case, rows, n, n_counts, scale, weight, upstream
+                )
+                sums.pair[m] += total
+                sums.weight[m] += by_weight
+                sums.scale[m] += by_scale
+                _collect_basis_gradient(rows, cell_of, n_counts)
+                if mode == ON_GRID:
+                    sums.shift[m] += shift_gradient(rows, n)
+                    add_to_grid(rows, first_points, sums.table[block, row], n)
+                else:
+                    part = 0 if mode == DIRECT else block
+                    _add_basis_gradient(rows, sums.table[part, row, start:end], n)
+            _collect_sums(rows, cell_of, n, n_counts, gene_weight, gene_upstream)
+            _store_gene(rows, cells, genes, sums, j, block, np.uintp(start), n, gradient)
