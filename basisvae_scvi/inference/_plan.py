@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-import torch
 from scvi.train import TrainingPlan
 
 if TYPE_CHECKING:
     from basisvae_scvi.module import BasisVAEModule
 
     from ._warm_start import AssignmentRefresher
+
+# Gradient steps between two that visit every pair, where φ is trained by gradient.
+_STEPS_PER_FULL_VISIT = 10
 
 AssignmentUpdate = Literal["closed_form", "gradient"]
 
@@ -34,11 +36,15 @@ class BasisVAETrainingPlan(TrainingPlan):
     n_epochs_assignment_warmup
         Epochs over which β_w grows from 0; ``None`` for none.
     assignment_update
-        ``"closed_form"`` refreshes φ every ``refresh_every`` epochs by coordinate ascent; in
-        between, every step draws one basis per gene from φ, which makes its cost independent of K;
-        ``"gradient"`` trains its logits with the rest, as the paper does.
+        ``"closed_form"`` refreshes φ every ``refresh_every`` epochs by coordinate ascent and holds
+        it in between; ``"gradient"`` trains its logits with the rest, as the paper does.
     refresh_every
         Epochs between two refreshes.
+    active_threshold
+        Gradient steps visit the (gene, basis) pairs with φ above this, whose weights are divided
+        by their sum over the gene: a lower bound than the full one by at most about
+        K · ``active_threshold`` · β_w nats a gene. Every refresh looks at all pairs again, and
+        under ``"gradient"`` every tenth step does. 0 visits all pairs in every step.
     refresher
         Performs the refreshes; required for ``"closed_form"``.
     *args, **kwargs
@@ -57,6 +63,7 @@ class BasisVAETrainingPlan(TrainingPlan):
         n_epochs_assignment_warmup: int | None = None,
         assignment_update: AssignmentUpdate = "closed_form",
         refresh_every: int = 10,
+        active_threshold: float = 1e-4,
         refresher: AssignmentRefresher | None = None,
         **kwargs,
     ):
@@ -76,7 +83,9 @@ class BasisVAETrainingPlan(TrainingPlan):
             )
         self.lr_genes, self.refresh_every = lr_genes, refresh_every
         self.n_epochs_assignment_warmup = n_epochs_assignment_warmup
-        self.assignment_update = assignment_update
+        if not 0.0 <= active_threshold < 1.0:
+            raise ValueError(f"active_threshold={active_threshold} must lie in [0, 1).")
+        self.assignment_update, self.active_threshold = assignment_update, active_threshold
         self.refresher = refresher
 
     @property
@@ -109,12 +118,16 @@ class BasisVAETrainingPlan(TrainingPlan):
         create = super().get_optimizer_creator()
         return lambda params: create(self._parameter_groups())
 
+    @property
+    def holds_assignment(self) -> bool:
+        """Whether φ is a constant of the gradient steps."""
+        return self.is_closed_form or not self.module.assignment.logits.requires_grad
+
     def on_train_start(self) -> None:
-        """Draw w in each gradient step where φ needs no gradient; otherwise sum over all bases."""
+        """Cut q(w) down to the pairs that matter, if it stays as it is in gradient steps."""
         super().on_train_start()
-        self.module.sample_assignments = not self.module.assignment.logits.requires_grad or (
-            self.is_closed_form
-        )
+        if self.holds_assignment:
+            self.module.assignment.hold(self.active_threshold)
 
     def on_train_epoch_start(self) -> None:
         """Refresh φ at intervals; pass the warm-up of β_w on to the loss."""
@@ -126,24 +139,23 @@ class BasisVAETrainingPlan(TrainingPlan):
             and (self.current_epoch % self.refresh_every == 0)
         ):
             self.refresher(self.module)
+            self.module.assignment.hold(self.active_threshold)
+
+    def on_train_batch_start(self, batch, batch_idx) -> None:
+        """Visit all pairs every now and then, so that no basis is lost for good."""
+        if not self.holds_assignment:
+            visits_all = self.global_step % _STEPS_PER_FULL_VISIT == 0
+            self.module.assignment.active_threshold = 0.0 if visits_all else self.active_threshold
+
+    def on_train_epoch_end(self) -> None:
+        """Record how many bases are the most probable of some gene."""
+        super().on_train_epoch_end()
+        used = self.module.assignment.logits.argmax(1).unique().numel()
+        self.log("n_used_bases", float(used), sync_dist=self.use_sync_dist)
 
     def on_train_end(self) -> None:
         """A last refresh, so that φ belongs to the final bases; then the bound is exact again."""
         super().on_train_end()
         if self.is_closed_form:
             self.refresher(self.module)
-        self.module.sample_assignments = False
-
-    def training_step(self, batch, batch_idx) -> torch.Tensor:
-        """A gradient step; records how many bases are the most probable of some gene."""
-        loss = super().training_step(batch, batch_idx)
-        used = self.module.assignment.logits.argmax(1).unique().numel()
-        self.log(
-            "n_used_bases",
-            float(used),
-            on_step=False,
-            on_epoch=True,
-            sync_dist=self.use_sync_dist,
-            batch_size=1,
-        )
-        return loss
+        self.module.assignment.release()

@@ -46,16 +46,6 @@ class Pairs:
         gene, basis = torch.nonzero(responsibilities > threshold, as_tuple=True)
         return cls(gene, basis)
 
-    @classmethod
-    def sample(cls, responsibilities: Tensor) -> Pairs:
-        """One basis per gene, drawn with the probabilities φ_jk.
-
-        With weights 1, sums over these pairs are unbiased estimates of the sums over all pairs
-        with weights φ.
-        """
-        basis = torch.multinomial(responsibilities, 1).squeeze(1)
-        return cls(torch.arange(len(basis), device=basis.device), basis)
-
     def select(self, table: Tensor) -> Tensor:
         """Entries of a genes × bases table at the pairs, shape ``(M,)``."""
         return table[self.gene, self.basis]

@@ -295,7 +295,7 @@ class TrainingMixin:
     def _finish_training(self, split: Sequence[np.ndarray]) -> None:
         """Bring the model to rest and remember the range and the orientation of z."""
         module = self.module
-        module.sample_assignments = False
+        module.assignment.release()
         module.eval()
         self.is_trained_ = True
         self.train_indices, self.validation_indices, self.test_indices = split

@@ -13,16 +13,36 @@ a basis, ``expected_log_weights(phi)``; from the latter follows the closed-form 
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from basisvae_scvi.likelihood import Pairs
 
 InferenceScheme = Literal["collapsed", "non-collapsed", "fixed_pi"]
 SCHEMES: tuple[InferenceScheme, ...] = ("collapsed", "non-collapsed", "fixed_pi")
 
 _MAX_FIXED_POINT_STEPS = 200
 _FIXED_POINT_TOLERANCE = 1e-6
+
+
+class ActivePairs(NamedTuple):
+    """The pairs that matter, and what the bound needs of q(w) cut down to them.
+
+    Attributes
+    ----------
+    pairs
+        The M pairs (j, k) that are kept.
+    weight
+        φ_jk of each, divided by the gene's sum over what is kept, shape ``(M,)``.
+    kl
+        KL_w at these weights, a scalar in nats for the whole data set.
+    """
+
+    pairs: Pairs
+    weight: Tensor
+    kl: Tensor
 
 
 def _negative_entropy(phi: Tensor) -> Tensor:
@@ -136,6 +156,11 @@ class Assignment(nn.Module):
         Treatment of π: ``"collapsed"``, ``"non-collapsed"`` or ``"fixed_pi"``.
     concentration
         Dirichlet concentration α of each basis.
+
+    Attributes
+    ----------
+    active_threshold
+        In training, pairs whose φ is at most this are left out of the bound, unless q(w) is held.
     """
 
     def __init__(
@@ -144,6 +169,8 @@ class Assignment(nn.Module):
         super().__init__()
         self.logits = nn.Parameter(torch.zeros(n_genes, n_basis))
         self.proportions = _make_proportions(scheme, n_basis, concentration)
+        self.active_threshold = 0.0
+        self._held: ActivePairs | None = None
 
     def forward(self) -> Tensor:
         """φ, shape ``(P, K)``; rows sum to 1."""
@@ -152,6 +179,47 @@ class Assignment(nn.Module):
     def kl(self, phi: Tensor | None = None) -> Tensor:
         """KL_w of the bound, a scalar in nats for the whole data set."""
         return self.proportions.kl(self() if phi is None else phi)
+
+    def active(self, threshold: float = 0.0) -> ActivePairs:
+        """q(w) without the pairs whose φ is at most ``threshold``; every gene keeps its best.
+
+        The bound of the q(w) that is left is a bound of the same model. Where φ is the closed-form
+        optimum and m_j is what gene j loses, it is lower by at most −β_w Σ_j log(1 − m_j), thus by
+        K · ``threshold`` · β_w nats a gene to first order: with η_k = E log π_k, the part of the
+        bound that gene j has in it is β_w log Σ_k exp(evidence_jk / β_w + η_k).
+
+        Parameters
+        ----------
+        threshold
+            What is left out has φ ≤ ``threshold``; 0 keeps everything.
+        """
+        phi = self()
+        if threshold <= 0.0:
+            pairs = Pairs.all(*phi.shape, device=phi.device)
+            return ActivePairs(pairs, pairs.select(phi), self.kl(phi))
+        best = phi.detach().amax(1, keepdim=True)
+        kept = phi * ((phi > threshold) | (phi >= best))
+        kept = kept / kept.sum(1, keepdim=True)
+        pairs = Pairs.active(kept.detach(), 0.0)
+        return ActivePairs(pairs, pairs.select(kept), self.kl(kept))
+
+    def visited(self) -> ActivePairs:
+        """What the bound sums over: all pairs, but in training only those that matter."""
+        if not self.training:
+            return self.active()
+        return self.active(self.active_threshold) if self._held is None else self._held
+
+    @torch.no_grad()
+    def hold(self, threshold: float) -> None:
+        """Take q(w) as it stands, cut down to the pairs above ``threshold``, for a constant.
+
+        So it stays for all gradient steps until it is held anew or released; see :meth:`active`.
+        """
+        self._held = self.active(threshold)
+
+    def release(self) -> None:
+        """Let q(w) be a parameter again."""
+        self._held = None
 
     @torch.no_grad()
     def set(self, phi: Tensor) -> None:

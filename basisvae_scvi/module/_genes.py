@@ -171,6 +171,18 @@ class GeneParameters(nn.Module):
         unit = self.feature_scale[:, None].expand(-1, n_basis - 1)
         return self.scales(n_basis) * torch.cat([self.feature_level[:, None], unit], 1)
 
+    def pair_scales(self, pairs: Pairs) -> Tensor:
+        """λ_m times its unit, as in :meth:`data_scales`, of each pair, shape ``(M,)``."""
+        is_flat = pairs.basis == self.FLAT
+        unit = torch.where(is_flat, self.feature_level[pairs.gene], self.feature_scale[pairs.gene])
+        return unit * pairs.select(self.log_scale).exp() if self.scale_invariant else unit
+
+    def pair_shifts(self, pairs: Pairs) -> Tensor | None:
+        """δ_m of each pair, shape ``(M,)``, 0 for the flat basis; ``None`` without shifts."""
+        if not self.translation_invariant:
+            return None
+        return pairs.select(self.shift) * (pairs.basis != self.FLAT)
+
     def shifts(self) -> Tensor | None:
         """δ_jk, shape ``(P, K)``, 0 for the flat basis; ``None`` without shifts."""
         if not self.translation_invariant:
@@ -206,7 +218,7 @@ class GeneParameters(nn.Module):
         if self.scale_invariant:
             total = total + log_prior_scale(pairs.select(self.log_scale).exp())
         if self.translation_invariant:
-            total = total + log_prior_normal(pairs.select(self.shifts()))
+            total = total + log_prior_normal(self.pair_shifts(pairs))
         return total
 
     def log_prior(self, pairs: Pairs, weight: Tensor) -> Tensor:

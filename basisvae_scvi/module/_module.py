@@ -118,8 +118,6 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
         self.gene_likelihood = gene_likelihood  # scvi-tools' RNA-seq methods ask for the name
         self.latent_weight, self.assignment_weight = latent_weight, assignment_weight
         self.gene_prior, self.observed_latent = gene_prior, observed_latent
-        # In training, one draw of w per gene and step stands for the sum over all bases.
-        self.sample_assignments = False
         if observed_latent:
             centre = np.zeros(n_latent) if latent_centre is None else latent_centre
             spread = np.ones(n_latent) if latent_spread is None else latent_spread
@@ -244,9 +242,7 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
 
     def pair_parameters(self, pairs: Pairs) -> tuple[Tensor, Tensor | None]:
         """Scale in units of the data and shift of each pair, each of shape ``(M,)``."""
-        shifts = self.genes.shifts()
-        scale = pairs.select(self.genes.data_scales(self.n_basis))
-        return scale, None if shifts is None else pairs.select(shifts)
+        return self.genes.pair_scales(pairs), self.genes.pair_shifts(pairs)
 
     def pairs(self, phi: Tensor, threshold: float = 0.0) -> Pairs:
         """Pairs with φ above ``threshold``; all of them for 0."""
@@ -378,18 +374,12 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
             Number of training cells, over which the global terms are spread.
         """
         z, qz = inference_outputs[OUTPUT_KEYS.Z], inference_outputs[OUTPUT_KEYS.QZ]
-        phi = self.assignment()
-        if self.training and self.sample_assignments:
-            pairs = Pairs.sample(phi)
-            weight = torch.ones_like(pairs.select(phi))
-        else:
-            pairs = self.pairs(phi)
-            weight = pairs.select(phi)
+        pairs, weight, kl_w = self.assignment.visited()
         reconstruction = -self.log_likelihood(tensors, z, pairs, weight).per_cell
         kl_z = torch.zeros_like(reconstruction)
         if qz is not None:
             kl_z = kl_standard_normal(qz.loc, qz.scale)
-        kl_w, log_prior = self.assignment.kl(phi), self.log_prior(pairs, weight)
+        log_prior = self.log_prior(pairs, weight)
         local = reconstruction + kl_weight * self.latent_weight * kl_z
         spread = assignment_kl_weight * self.assignment_weight * kl_w - log_prior
         return LossOutput(

@@ -200,6 +200,29 @@ def test_refresh_ends_at_the_fixed_point(scheme, weight):
     np.testing.assert_allclose(again, model.phi, atol=2e-3)
 
 
+def test_a_basis_that_was_dropped_by_mistake_comes_back():
+    """Gradient steps no longer visit it; the next refresh looks at all pairs."""
+    module, tensors, constants = counts_module("nb", True, "collapsed")
+    refresher = AssignmentRefresher(tensors, N, constants)
+    for _ in range(3):
+        refresher(module)
+    before = module.assignment().detach()
+    best = before.argmax(1)
+    dynamic = int(best.bincount(minlength=K)[1:].argmax()) + 1
+    assert (best == dynamic).any()
+    wrong = torch.eye(K)[torch.where(best == dynamic, (dynamic % (K - 1)) + 1, best)]
+    module.assignment.set(wrong)
+    module.train()
+    module.assignment.hold(1e-4)
+    pairs = module.assignment.visited().pairs
+    assert len(pairs) == P
+    assert not (pairs.basis == dynamic).any()
+    refresher(module)
+    torch.testing.assert_close(module.assignment().detach(), before, atol=2e-2, rtol=0)
+    module.assignment.hold(1e-4)
+    assert (module.assignment.visited().pairs.basis == dynamic).any()
+
+
 def test_first_refresh_takes_over_every_proposal():
     module, tensors, constants = counts_module("poisson", False, "collapsed")
     AssignmentRefresher(tensors, N, constants)(module, keep_active=False)

@@ -208,3 +208,38 @@ def test_kl_of_normals_is_the_integral():
         total += (q.pdf(z) * (q.logpdf(z) - stats.norm.logpdf(z))).sum() * (z[1] - z[0])
     assert kl_standard_normal(mean, sd).item() == pytest.approx(total, rel=1e-9)
     assert reference.kl_normal(mean.numpy(), sd.numpy()) == pytest.approx(total, rel=1e-9)
+
+
+@pytest.mark.parametrize("assignment_weight", [1.0, 3.0])
+@pytest.mark.parametrize("threshold", [1e-4, 1e-2, 0.2])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_what_active_pairs_cost_is_within_the_stated_bound(scheme, threshold, assignment_weight):
+    """Σ φ · evidence − β_w KL_w at the optimum, against its value at what is left of φ."""
+    assignment = make(scheme)
+    evidence = torch.randn(P, K, dtype=torch.float64) * 5.0 * assignment_weight
+    for _ in range(200):  # also where one update follows slowly
+        assignment.update(evidence, assignment_weight)
+    whole, few = assignment.active(), assignment.active(threshold)
+    assert P <= len(few.pairs) < len(whole.pairs) == P * K
+
+    def bound(active):
+        fit = (active.weight * active.pairs.select(evidence)).sum()
+        return (fit - assignment_weight * active.kl).item()
+
+    phi = assignment().detach()
+    lost = 1.0 - few.pairs.scatter(few.pairs.select(phi), P, K).sum(1)
+    cost, most = bound(whole) - bound(few), -assignment_weight * torch.log1p(-lost).sum().item()
+    assert lost.max() > 0.05 * threshold
+    assert -1e-9 < cost <= most + 1e-9
+    if scheme != "collapsed":  # there φ does not change the weights of the others
+        assert cost == pytest.approx(most, rel=1e-6, abs=1e-9)
+    weights = few.pairs.scatter(few.weight, P, K)
+    np.testing.assert_allclose(weights.sum(1).detach().numpy(), 1.0, rtol=1e-12)
+
+
+def test_every_gene_keeps_its_best_pair():
+    assignment = make("collapsed", spread=0.01)
+    active = assignment.active(0.9)
+    assert active.pairs.gene.tolist() == list(range(P))
+    assert active.pairs.basis.tolist() == assignment().argmax(1).tolist()
+    assert active.weight.tolist() == [1.0] * P

@@ -207,26 +207,32 @@ def test_batch_offsets_are_centred_over_the_reference_batches():
 
 
 @pytest.mark.parametrize("gene_prior", ["assigned", "all"])
-def test_drawn_assignments_estimate_the_objective_without_bias(gene_prior):
-    """In training one draw of w may stand for Σ_k φ_jk; outside it, the bound stays exact."""
+@pytest.mark.parametrize("held", [True, False])
+def test_training_sums_over_active_pairs_and_is_the_bound_of_the_q_they_leave(held, gene_prior):
     module, tensors, z = make("zinb", gene_prior=gene_prior)
-    module.sample_assignments = True
-    exact = -objective(module, "zinb", tensors, z, every=gene_prior == "all")
+    assignment, threshold = module.assignment, 0.3
+    phi = assignment().detach()
+    exact = N * loss(module, tensors, z).loss.item()
+    assert exact == pytest.approx(
+        -objective(module, "zinb", tensors, z, every=gene_prior == "all"), rel=2e-6
+    )
+    if held:
+        assignment.hold(threshold)
+    assignment.active_threshold = 0.0 if held else threshold
+    assert N * loss(module, tensors, z).loss.item() == exact  # only training cuts it down
+    module.train()
+    few = N * loss(module, tensors, z).loss.item()
+    assert 0 < len(assignment.visited().pairs) < phi.numel()
+    # The same bound for the q(w) that is left, whose other probabilities are zero.
+    kept = phi * ((phi > threshold) | (phi == phi.amax(1, keepdim=True)))
     with torch.no_grad():
-        assert N * loss(module, tensors, z).loss.item() == pytest.approx(exact, rel=2e-6)
-        module.train()
-        torch.manual_seed(3)
-        draws = np.array([N * loss(module, tensors, z).loss.item() for _ in range(400)])
-    error = draws.std() / np.sqrt(len(draws))
-    assert 0 < error < 0.05 * abs(exact)
-    assert abs(draws.mean() - exact) < 4.5 * error
-    # The exact spread: genes draw independently, each from its own φ.
-    model = reference.Model(module, "zinb")
-    value = model.log_prob_table(*arrays(tensors)[:1], z, arrays(tensors)[1]).sum(0)
-    if gene_prior == "assigned":
-        value += -model.scale + reference.norm.logpdf(model.shift)
-    variance = (model.phi * value**2).sum() - ((model.phi * value).sum(1) ** 2).sum()
-    assert draws.std() == pytest.approx(np.sqrt(variance), rel=0.2)
+        assignment.logits.copy_((kept / kept.sum(1, keepdim=True)).log())
+    assignment.release()
+    assignment.active_threshold = 0.0
+    module.eval()
+    cut = -objective(module, "zinb", tensors, z, every=gene_prior == "all")
+    assert few == pytest.approx(cut, rel=2e-6)
+    assert abs(few - exact) > 1e-3 * abs(exact)
 
 
 @pytest.mark.parametrize("name", ["zinb", "gaussian", "bernoulli"])
