@@ -17,6 +17,8 @@ from basisvae_scvi.likelihood import Likelihood
 _N_NEIGHBORS = 15
 _N_COMPONENTS = 30
 _MIN_CELLS_FOR_GRAPH = 30
+# Up to here exact neighbours take no longer than compiling and running the approximate search.
+_MAX_CELLS_FOR_EXACT_NEIGHBORS = 30_000
 
 
 def _normalised(matrix, size_factor: np.ndarray | None) -> np.ndarray | sparse.csr_matrix:
@@ -50,10 +52,16 @@ def _diffusion(components: np.ndarray, n_latent: int, seed: int) -> np.ndarray |
     """Leading diffusion components, or ``None`` where the neighbour graph falls apart."""
     cells = AnnData(components.astype(np.float32))
     n_neighbors = min(_N_NEIGHBORS, len(components) - 1)
+    is_exact = len(components) <= _MAX_CELLS_FOR_EXACT_NEIGHBORS
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         sc.pp.neighbors(
-            cells, n_neighbors=n_neighbors, use_rep="X", method="gauss", random_state=seed
+            cells,
+            n_neighbors=n_neighbors,
+            use_rep="X",
+            method="gauss",
+            transformer="sklearn" if is_exact else "pynndescent",
+            random_state=seed,
         )
         n_parts, _ = connected_components(cells.obsp["connectivities"], directed=False)
         if n_parts > 1:

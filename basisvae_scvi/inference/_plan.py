@@ -111,7 +111,11 @@ class BasisVAETrainingPlan(TrainingPlan):
             {"params": [p for p in free if p in encoder], "lr": self.lr},
             {"params": [p for p in free if p not in encoder], "lr": self.lr_genes},
         ]
-        return [group for group in groups if group["params"]]
+        # One pass over each parameter in place of a dozen, where torch has such an update.
+        kinds = {parameter.device.type for parameter in free}
+        is_fused = kinds <= {"cpu", "cuda"} and self.optimizer_name in ("Adam", "AdamW")
+        extra = {"fused": True} if is_fused else {}
+        return [{**group, **extra} for group in groups if group["params"]]
 
     def get_optimizer_creator(self) -> Callable:
         """As in scvi-tools, but over the parameter groups of this plan."""

@@ -59,7 +59,7 @@ def fit_basis_functions(
         target = curves / np.maximum(size, 1e-8)
     z = torch.as_tensor(points, dtype=torch.float32)
     goal = torch.as_tensor(target.T, dtype=torch.float32)
-    optimizer = torch.optim.Adam(functions.parameters(), lr=_BASIS_FIT_RATE)
+    optimizer = torch.optim.Adam(functions.parameters(), lr=_BASIS_FIT_RATE, fused=True)
     for step in range(_BASIS_FIT_STEPS):
         optimizer.param_groups[0]["lr"] = _BASIS_FIT_RATE * (1.0 - step / _BASIS_FIT_STEPS)
         optimizer.zero_grad()
@@ -83,7 +83,7 @@ def fit_encoder(
         Starting values of all cells, shape ``(N, Q)``.
     """
     target = torch.as_tensor(z, dtype=torch.float32)
-    optimizer = torch.optim.Adam(module.z_encoder.parameters(), lr=ENCODER_RATE)
+    optimizer = torch.optim.Adam(module.z_encoder.parameters(), lr=ENCODER_RATE, fused=True)
     module.train()
     for step, (cells, tensors) in enumerate(batches):
         optimizer.param_groups[0]["lr"] = ENCODER_RATE * max(0.05, 1.0 - step / ENCODER_STEPS)
