@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from basisvae_scvi.likelihood._mixture import MixtureLogLikelihood, Observations
 from basisvae_scvi.likelihood._torch import sum_over_chunks
 
 from ._arrays import DIRECT, ON_GRID, TABULATED, Cells, Genes, PairArrays, Sums
+from ._checks import check
 from ._densities import CASES
 from ._kernel import visit_block
 
@@ -29,7 +32,8 @@ CHUNK_ELEMENTS = 2**22
 
 
 @cache
-def _workers(n_threads: int) -> ThreadPoolExecutor:
+def _workers(n_threads: int, process: int) -> ThreadPoolExecutor:
+    # One pool for each process: a fork has none of its parent's threads.
     return ThreadPoolExecutor(n_threads, thread_name_prefix="basisvae")
 
 
@@ -104,18 +108,19 @@ class _Problem:
             )
 
         n_threads = min(torch.get_num_threads(), len(blocks))
-        if n_threads == 1:
+        if n_threads <= 1:
             for block in range(len(blocks)):
                 visit(block)
         else:
-            list(_workers(n_threads).map(visit, range(len(blocks))))
+            list(_workers(n_threads, os.getpid()).map(visit, range(len(blocks))))
         return sums
 
 
-def _cells(observations: Observations, position: Tensor | None) -> Cells:
+def _cells(likelihood: Likelihood, observations: Observations, position: Tensor | None) -> Cells:
     x = observations.x
     n = x.shape[0]
-    size_factor, batch = observations.size_factor, observations.batch
+    size_factor = observations.size_factor if likelihood.is_count else None
+    batch = observations.batch
     return Cells(
         x=_array(x),
         size_factor=np.ones(n, np.float32) if size_factor is None else _array(size_factor.ravel()),
@@ -141,6 +146,78 @@ def _genes(likelihood: Likelihood, observations: Observations, pairs: Pairs) -> 
     )
 
 
+class _Static(NamedTuple):
+    """What a pass needs besides tensors."""
+
+    likelihood: Likelihood
+    pairs: Pairs
+    mode: int
+    lower: float
+    step: float
+    gradient: bool
+
+
+class _Inputs(NamedTuple):
+    """The tensors of a pass, in the order in which autograd sees them."""
+
+    x: Tensor
+    batch: Tensor | None
+    size_factor: Tensor | None
+    offset: Tensor | None
+    dispersion: Tensor | None
+    logit: Tensor | None
+    table: Tensor
+    z: Tensor
+    weight: Tensor
+    scale: Tensor
+    shift: Tensor | None
+
+    def problem(self, static: _Static) -> _Problem:
+        """Arrays of a pass whose objective is the sum over cells."""
+        likelihood, pairs, mode, lower, step, _ = static
+        observations = Observations(
+            self.x, self.size_factor, self.offset, self.dispersion, self.logit, self.batch
+        )
+        position = (self.z - lower) / step if mode == ON_GRID else None
+        shift = torch.zeros_like(self.scale) if self.shift is None else self.shift / step
+        return _Problem(
+            likelihood,
+            _cells(likelihood, observations, position),
+            _genes(likelihood, observations, pairs),
+            PairArrays(
+                basis=_array(pairs.basis, np.int64),
+                weight=_array(self.weight),
+                scale=_array(self.scale),
+                shift=_array(shift),
+                upstream=np.zeros(len(pairs), np.float32),
+            ),
+            _array(self.table),
+            mode,
+        )
+
+    def gradients(self, sums: Sums, static: _Static) -> list[Tensor]:
+        """Gradients of all inputs but the observations and the batch."""
+        by_size = sums.size_factor.sum(0)
+        if not static.likelihood.is_count:
+            by_size[:] = 0.0
+        elif self.size_factor is not None:
+            by_size /= self.size_factor.detach().ravel().numpy()
+        return [
+            torch.from_numpy(by)
+            for by in (
+                by_size,
+                sums.offset,
+                sums.dispersion,
+                sums.logit,
+                sums.table.sum(0),
+                sums.position.sum(0) / static.step,
+                sums.weight,
+                sums.scale,
+                sums.shift / static.step,
+            )
+        ]
+
+
 class _FusedSums(torch.autograd.Function):
     """Sums of log p whose gradients come from the same pass.
 
@@ -150,95 +227,51 @@ class _FusedSums(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx,
-        static,
-        x,
-        batch,
-        size_factor,
-        offset,
-        dispersion,
-        logit,
-        table,
-        z,
-        weight,
-        scale,
-        shift,
-    ):
-        likelihood, pairs, mode, lower, step = static
-        observations = Observations(x, size_factor, offset, dispersion, logit, batch)
-        position = (z - lower) / step if mode == ON_GRID else None
-        moved = torch.zeros_like(scale) if shift is None else shift / step
-        problem = _Problem(
-            likelihood,
-            _cells(observations, position),
-            _genes(likelihood, observations, pairs),
-            PairArrays(
-                basis=_array(pairs.basis, np.int64),
-                weight=_array(weight),
-                scale=_array(scale),
-                shift=_array(moved),
-                upstream=np.zeros(len(pairs), np.float32),
-            ),
-            _array(table),
-            mode,
-        )
-        sums = problem.run(gradient=any(ctx.needs_input_grad))
-        ctx.problem, ctx.sums, ctx.step = problem, sums, step
-        ctx.inputs = (size_factor, z)
+    def forward(ctx: Any, static: _Static, *tensors: Tensor | None) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
-        per_cell = torch.from_numpy(sums.cell.sum(0)).to(x.dtype)
-        return per_cell, torch.from_numpy(sums.pair).to(x.dtype)
+        ctx.static, inputs = static, _Inputs(*tensors)
+        sums = inputs.problem(static).run(static.gradient)
+        if static.gradient:
+            ctx.save_for_backward(*tensors, *inputs.gradients(sums, static))
+        dtype = inputs.x.dtype
+        return torch.from_numpy(sums.cell.sum(0)).to(dtype), torch.from_numpy(sums.pair).to(dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, by_cell, by_pair):
+    def backward(
+        ctx: Any, by_cell: Tensor | None, by_pair: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
         if by_cell is None and by_pair is None:
-            return (None,) * 12
-        factor, sums = _FusedSums._gradients(ctx, by_cell, by_pair)
-        size_factor, z = ctx.inputs
+            return (None,) * len(ctx.needs_input_grad)
+        n_inputs, saved = len(_Inputs._fields), ctx.saved_tensors
+        inputs, ready = _Inputs(*saved[:n_inputs]), saved[n_inputs:]
+        factor = 1.0
+        if by_pair is None and bool((by_cell == by_cell[:1]).all()):
+            factor = by_cell[0].item() if len(by_cell) else 0.0
+        else:
+            ready = _gradients_anew(ctx.static, inputs, by_cell, by_pair)
+        # Neither the static part nor the observations nor the batch.
+        results = [None, None, None]
+        for by, like, wanted in zip(ready, inputs[2:], ctx.needs_input_grad[3:], strict=True):
+            results.append((by * factor).to(like.dtype).reshape(like.shape) if wanted else None)
+        return tuple(results)
 
-        def tensor(array: np.ndarray, wanted: bool, factor: float = factor) -> Tensor | None:
-            return torch.from_numpy(array * factor).float() if wanted else None
 
-        _, _, _, size, offset, dispersion, logit, table, on_z, weight, scale, on_shift = (
-            ctx.needs_input_grad
-        )
-        by_size = None
-        if size:
-            by_size = tensor(sums.size_factor.sum(0), True).reshape(size_factor.shape)
-            by_size = by_size / size_factor
-        by_z = tensor(sums.position.sum(0), on_z, factor / ctx.step)
-        return (
-            None,
-            None,
-            None,
-            by_size,
-            tensor(sums.offset, offset),
-            tensor(sums.dispersion, dispersion),
-            tensor(sums.logit, logit),
-            tensor(sums.table.sum(0), table),
-            by_z if by_z is None else by_z.reshape(z.shape),
-            tensor(sums.weight, weight),
-            tensor(sums.scale, scale),
-            tensor(sums.shift, on_shift, factor / ctx.step),
-        )
-
-    @staticmethod
-    def _gradients(ctx, by_cell: Tensor | None, by_pair: Tensor | None) -> tuple[float, Sums]:
-        """Gradients up to a common factor."""
-        if by_pair is None and bool((by_cell == by_cell[0]).all()):
-            return by_cell[0].item(), ctx.sums
-        problem: _Problem = ctx.problem
-        n_cells, n_pairs = problem.n_cells, len(problem.pairs.basis)
-        cell = torch.zeros(n_cells) if by_cell is None else by_cell
-        pair = torch.zeros(n_pairs) if by_pair is None else by_pair
-        problem = replace(
-            problem,
-            cells=problem.cells._replace(upstream=_array(cell)),
-            pairs=problem.pairs._replace(upstream=_array(pair)),
-        )
-        return 1.0, problem.run(gradient=True)
+def _gradients_anew(
+    static: _Static, inputs: _Inputs, by_cell: Tensor | None, by_pair: Tensor | None
+) -> list[Tensor]:
+    """Gradients for given gradients of the two sums."""
+    problem = inputs.problem(static)
+    if by_cell is None:
+        by_cell = torch.zeros(problem.n_cells)
+    if by_pair is None:
+        by_pair = torch.zeros(len(static.pairs))
+    problem = replace(
+        problem,
+        cells=problem.cells._replace(upstream=_array(by_cell)),
+        pairs=problem.pairs._replace(upstream=_array(by_pair)),
+    )
+    return inputs.gradients(problem.run(gradient=True), static)
 
 
 def _fused(
@@ -259,8 +292,7 @@ def _fused(
         table, mode, shift = basis.values.T, TABULATED, None
     else:
         table, mode, shift = basis.at_pairs(z, shift, pairs.basis).T, DIRECT, None
-    sums = _FusedSums.apply(
-        (likelihood, pairs, mode, lower, step),
+    inputs = _Inputs(
         observations.x,
         observations.batch,
         observations.size_factor,
@@ -273,7 +305,11 @@ def _fused(
         scale,
         shift,
     )
-    return MixtureLogLikelihood(*sums)
+    wanted = any(tensor is not None and tensor.requires_grad for tensor in inputs)
+    gradient = wanted and torch.is_grad_enabled()
+    static = _Static(likelihood, pairs, mode, lower, step, gradient)
+    check(inputs, pairs, on_grid=mode == ON_GRID, direct=mode == DIRECT)
+    return MixtureLogLikelihood(*_FusedSums.apply(static, *inputs))
 
 
 def expected_log_likelihood(

@@ -15,7 +15,7 @@ from numba.extending import overload
 
 from basisvae_scvi.likelihood._families import MEAN_FLOOR
 
-from ._simd import HALF, ONE, STRICT, ZERO, exp_of_negative, log1p_of_unit, log_parts, single
+from ._simd import HALF, ONE, ZERO, exp_of_negative, log1p_of_unit, log_parts, single
 
 _FLOOR = single(MEAN_FLOOR)
 
@@ -98,13 +98,13 @@ def density(case, x, factor, signal, dispersion, logit, constant):
     raise NotImplementedError("This function exists only in compiled code.")
 
 
-@njit(inline="always", fastmath=STRICT)
+@njit(inline="always")
 def _poisson_zero(case, x, factor, signal, dispersion, logit, constant):
     expected = factor * signal
     return constant - (expected + case.floor), -factor, -expected, ZERO, ZERO
 
 
-@njit(inline="always", fastmath=STRICT)
+@njit(inline="always")
 def _poisson_count(case, x, factor, signal, dispersion, logit, constant):
     expected = factor * signal
     mean = expected + case.floor
@@ -116,7 +116,7 @@ def _poisson_count(case, x, factor, signal, dispersion, logit, constant):
     return constant - (linear + x * curved), excess * factor, excess * expected, ZERO, ZERO
 
 
-@njit(inline="always", fastmath=STRICT)
+@njit(inline="always")
 def _negative_binomial_zero(case, x, factor, signal, dispersion, logit, constant):
     expected = factor * signal
     mean, theta = expected + case.floor, dispersion
@@ -128,7 +128,7 @@ def _negative_binomial_zero(case, x, factor, signal, dispersion, logit, constant
     return constant + theta * log_ratio, -ratio * factor, -ratio * expected, lost, ZERO
 
 
-@njit(inline="always", fastmath=STRICT)
+@njit(inline="always")
 def _inflated_zero(case, x, factor, signal, dispersion, logit, constant):
     expected = factor * signal
     mean, theta = expected + case.floor, dispersion
@@ -148,7 +148,7 @@ def _inflated_zero(case, x, factor, signal, dispersion, logit, constant):
     return log_p, slope * factor, slope * expected, chance * lost, -chance
 
 
-@njit(inline="always", fastmath=STRICT)
+@njit(inline="always")
 def _negative_binomial_count(case, x, factor, signal, dispersion, logit, constant):
     expected = factor * signal
     mean, theta = expected + case.floor, dispersion
@@ -167,7 +167,7 @@ def _negative_binomial_count(case, x, factor, signal, dispersion, logit, constan
     return log_p, slope * factor, slope * expected, lost, ZERO
 
 
-@njit(inline="always", fastmath=STRICT)
+@njit(inline="always")
 def _gaussian(case, x, factor, signal, dispersion, logit, constant):
     inverse = ONE / dispersion
     residual = (x - signal - factor) * inverse
@@ -175,7 +175,7 @@ def _gaussian(case, x, factor, signal, dispersion, logit, constant):
     return constant - HALF * square, slope, slope, square * inverse, ZERO
 
 
-@njit(inline="always", fastmath=STRICT)
+@njit(inline="always")
 def _bernoulli(case, x, factor, signal, dispersion, logit, constant):
     odds = signal + factor
     small = exp_of_negative(-abs(odds))

@@ -22,14 +22,14 @@ from ._rows import (
     SUM_POSITION,
     VECTOR,
 )
-from ._simd import HALF, ONE, REORDER, TWO, ZERO, compiled, single
+from ._simd import HALF, ONE, REORDER, STRICT, TWO, ZERO, compiled, single
 
 _THIRD, _SIXTH, _THREE = single(1.0 / 3.0), single(1.0 / 6.0), single(3.0)
 _FIRST, _VECTOR = np.uintp(0), np.uintp(VECTOR)
 _NEXT, _SECOND, _THIRD_POINT = np.uintp(1), np.uintp(2), np.uintp(3)
 
 
-@compiled(fastmath=REORDER)
+@compiled(fastmath=STRICT)  # or else the difference of a position from itself is always 0
 def _locate(rows, first_points, shift, n_points, n):
     """First of the four nearest grid points, and how far the cell lies beyond the second."""
     last, last_cell = np.float32(n_points - 1), np.float32(n_points - 3)

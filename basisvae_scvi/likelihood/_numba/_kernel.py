@@ -64,6 +64,9 @@ def _load_cells(rows, cells, start, n):
     for i in range(n):
         rows[POSITION + i] = cells.position[start + i]
         rows[UPSTREAM + i] = cells.upstream[start + i]
+    # Lanes that only fill the last vector must not bring in grid points that no cell touches.
+    for i in range(n, _whole_vectors(n)):
+        rows[POSITION + i] = cells.position[start]
 
 
 @compiled()
@@ -91,6 +94,7 @@ def _fill_vectors(rows, first, n):
     """Make the lanes that only fill the last vector harmless."""
     for lane in range(first + n, first + _whole_vectors(n)):
         _fill_lane(rows, lane, ZERO, ZERO, ONE, ONE, ONE, ZERO)
+        rows[BASIS + lane] = ONE
         rows[CONSTANT + lane] = ZERO
         rows[CONSTANT_BY_DISPERSION + lane] = ZERO
         rows[CONSTANT_BY_LOGIT + lane] = ZERO
@@ -98,11 +102,12 @@ def _fill_vectors(rows, first, n):
 
 @compiled()
 def _dropout_constants(logit):
-    """log(1 + exp(−|logit|)), and σ(−logit)."""
+    """log(1 + exp(−|logit|)), σ(−logit) and σ(logit)."""
     small = math.exp(-abs(logit))
-    return np.float32(math.log1p(small)), np.float32(
-        (small if logit > 0.0 else 1.0) / (1.0 + small)
-    )
+    likelier, rarer = np.float32(1.0 / (1.0 + small)), np.float32(small / (1.0 + small))
+    if logit > 0.0:
+        likelier, rarer = rarer, likelier
+    return np.float32(math.log1p(small)), likelier, rarer
 
 
 @compiled()
@@ -116,7 +121,7 @@ def _load_gene(zero_case, case, rows, cell_of, cells, genes, j, start, n, memory
     wide_offset, wide_dispersion = genes.offset.shape[0] > 1, genes.dispersion.shape[0] > 1
     wide_logit = genes.logit.shape[0] > 1
     logit = genes.logit[0, j]
-    softplus, sigmoid = _dropout_constants(logit)
+    softplus, kept, dropped = _dropout_constants(logit)
     n_counts = _FIRST
     for i in range(n):
         cell = start + i
@@ -126,7 +131,7 @@ def _load_gene(zero_case, case, rows, cell_of, cells, genes, j, start, n, memory
         factor = genes.offset[batch if wide_offset else _FIRST, j] * cells.size_factor[cell]
         if wide_logit:
             logit = genes.logit[cell, j]
-            softplus, sigmoid = _dropout_constants(logit)
+            softplus, kept, dropped = _dropout_constants(logit)
         has_zero = zero_case is not None
         is_apart = has_zero and x != ZERO
         upstream = rows[UPSTREAM + i]
@@ -137,7 +142,7 @@ def _load_gene(zero_case, case, rows, cell_of, cells, genes, j, start, n, memory
         if has_zero and not is_apart:
             if genes.has_dropout:
                 rows[CONSTANT + i] = -softplus
-                rows[CONSTANT_BY_LOGIT + i] = sigmoid
+                rows[CONSTANT_BY_LOGIT + i] = kept
             continue
         lane = i
         if is_apart:
@@ -149,7 +154,7 @@ def _load_gene(zero_case, case, rows, cell_of, cells, genes, j, start, n, memory
         rows[CONSTANT_BY_LOGIT + lane] = ZERO
         if genes.has_dropout:
             value -= max(logit, ZERO) + softplus
-            rows[CONSTANT_BY_LOGIT + lane] = sigmoid - ONE
+            rows[CONSTANT_BY_LOGIT + lane] = -dropped
         rows[CONSTANT + lane] = value
         rows[CONSTANT_BY_DISPERSION + lane] = slope
     _fill_vectors(rows, _FIRST, n)

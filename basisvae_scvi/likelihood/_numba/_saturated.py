@@ -25,6 +25,8 @@ N_REMEMBERED = 64
 @compiled()
 def stirling_remainder(t):
     """ω(t) = log Γ(t) − [(t − ½) log t − t + ½ log 2π] and its derivative, for t > 0."""
+    if not t > 0.0:
+        return math.nan, math.nan
     moved, product, reciprocals = t, 1.0, 0.0
     while moved < _SERIES_FROM:
         product *= moved

@@ -6,7 +6,6 @@ numbers. The polynomials are those of the Cephes library (Moshier), good to the 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 import numpy as np
@@ -14,28 +13,24 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-logger = logging.getLogger(__name__)
+from ._cache import keep_on_disk
 
-# Sums may be reordered, so that they can be done in vector lanes; nothing else is relaxed, since
-# the logarithms below depend on the order of their roundings.
+# Sums may be reordered, so that they can be done in vector lanes. What is inlined into such a loop
+# is reordered as well: the functions below bear it, as the tests show for all magnitudes of their
+# arguments, because whatever must not be rounded is handed to them apart.
 REORDER = {"contract", "reassoc", "nsz"}
+# For loops without sums whose order of operations matters.
 STRICT = {"contract"}
 
 
 def compiled(**options) -> Callable:
-    """``numba.njit`` without the interpreter lock, cached on disk where there is a place for it.
-
-    Numba refuses to compile where neither the package nor the user's cache can be written; then
-    the machine code lives as long as the process.
-    """
+    """``numba.njit`` without the interpreter lock, cached on disk where there is a place for it."""
     options = {"nogil": True, "error_model": "numpy", **options}
 
     def decorate(function: Callable) -> Callable:
-        try:
-            return njit(cache=True, **options)(function)
-        except RuntimeError:
-            logger.debug("no place to cache %s; it is compiled in memory", function.__name__)
-            return njit(**options)(function)
+        dispatcher = njit(**options)(function)
+        keep_on_disk(dispatcher)
+        return dispatcher
 
     return decorate
 
@@ -49,10 +44,9 @@ def _constant(value: int) -> ir.Constant:
 
 
 def _exponent(builder, number):
-    """Bits of the number, and its exponent when the mantissa is in [√½, √2)."""
-    bits = builder.bitcast(number, _BITS)
-    distance = builder.sub(bits, _constant(_ROOT_HALF))
-    return bits, builder.ashr(distance, _constant(_MANTISSA_BITS))
+    """Exponent of the number when the mantissa is in [√½, √2)."""
+    distance = builder.sub(builder.bitcast(number, _BITS), _constant(_ROOT_HALF))
+    return builder.ashr(distance, _constant(_MANTISSA_BITS))
 
 
 # Written as LLVM instructions, because numba widens 32-bit integers to 64 bits.
@@ -61,7 +55,7 @@ def exponent_of(typing_context, number):
     """e of a positive normal number m · 2^e with m in [√½, √2), as a float."""
 
     def generate(context, builder, signature, arguments):
-        _, exponent = _exponent(builder, arguments[0])
+        exponent = _exponent(builder, arguments[0])
         return builder.sitofp(exponent, _FLOAT)
 
     return types.float32(types.float32), generate
@@ -69,12 +63,13 @@ def exponent_of(typing_context, number):
 
 @intrinsic
 def mantissa_of(typing_context, number):
-    """M of a positive normal number m · 2^e with m in [√½, √2)."""
+    """M of a positive normal number m · 2^e with m in [√½, √2); NaN of NaN."""
 
     def generate(context, builder, signature, arguments):
-        bits, exponent = _exponent(builder, arguments[0])
-        shifted = builder.shl(exponent, _constant(_MANTISSA_BITS))
-        return builder.bitcast(builder.sub(bits, shifted), _FLOAT)
+        exponent = _exponent(builder, arguments[0])
+        biased = builder.sub(_constant(_EXPONENT_BIAS), exponent)
+        power = builder.bitcast(builder.shl(biased, _constant(_MANTISSA_BITS)), _FLOAT)
+        return builder.fmul(arguments[0], power)
 
     return types.float32(types.float32), generate
 
@@ -120,7 +115,7 @@ _P7 = single(-2.4999993993e-1)
 _P8 = single(3.3333331174e-1)
 
 
-@njit(inline="always", fastmath=STRICT)
+@njit(inline="always")
 def log_parts(ratio, excess):
     """log(ratio) in three parts that sum to it: far, near and curved.
 
@@ -152,7 +147,7 @@ _Q5 = single(5.0000001201e-1)
 _EXP_FLOOR = single(-87.0)
 
 
-@njit(inline="always", fastmath=STRICT)
+@njit(inline="always")
 def exp_of_negative(value):
     """exp(value) for value ≤ 0; below −87 that of −87, which is 1e-38."""
     value = _EXP_FLOOR if value < _EXP_FLOOR else value
@@ -175,7 +170,7 @@ _U7 = single(-0.02958850748836994)
 _U8 = single(0.005253457929939032)
 
 
-@njit(inline="always", fastmath=STRICT)
+@njit(inline="always")
 def log1p_of_unit(value):
     """log(1 + value) for value in [0, 1], to 2e-7 of itself."""
     square = value * value
