@@ -84,7 +84,7 @@ def test_log_density(extremes):
 def test_slope_in_the_mean(extremes):
     """In units of the slope's two terms, x and μ times θ / (μ (μ + θ)), times their chance."""
     name, points, ours, oracle = extremes
-    x, mean, theta, logit = (t.double() for t in points)
+    x, mean, theta, _ = (t.double() for t in points)
     mean = mean + 1e-8
     unit = (x + mean) / mean
     unit = unit if name == "poisson" else unit * theta / (mean + theta)
@@ -120,7 +120,7 @@ def test_slope_in_the_dropout_logit(extremes):
 
 
 def test_all_gradients_in_the_norm(extremes):
-    _, points, ours, oracle = extremes
+    _, _, ours, oracle = extremes
     for a, b in zip(ours[1:], oracle[1:], strict=True):
         assert (a - b).norm() <= 1e-6 * b.norm()
 

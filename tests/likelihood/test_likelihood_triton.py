@@ -204,6 +204,32 @@ class TestTriton:
             case.leaves["shift"][:6] = torch.tensor([-9.0, 9.0, 0.0, 1e-7, 40.0, -40.0])
         case.check("mean")
 
+    def test_a_shift_far_beyond_the_grid_does_not_disturb_the_others(self):
+        case = Case("nb", n=40, p=5, k=4)
+        case.leaves["shift"][:4] = torch.tensor([1e6, -3e7, 1e30, 200.0])
+        case.check("mean")
+
+    @pytest.mark.parametrize("name", LIKELIHOODS)
+    @pytest.mark.parametrize("lost", [float("nan"), float("inf")])
+    def test_positions_that_are_no_numbers_end_in_nan(self, name, lost):
+        case = Case(name, n_batch=1)
+        case.leaves["z"][2] = lost
+        sums, gradients = case.run(True, UPSTREAM["cells"])
+        assert torch.isnan(sums[0]).nonzero().tolist() == [[2]]
+        assert torch.isnan(sums[1]).all()
+        assert torch.isnan(gradients["z"]).nonzero().tolist() == [[2, 0]]
+        case.leaves["z"][2] = 0.0
+        case.leaves["shift"][1] = lost
+        sums, _ = case.run(True, UPSTREAM["cells"])
+        assert torch.isnan(sums[1]).nonzero().tolist() == [[1]]
+
+    def test_a_failure_at_the_end_of_the_grid_stays_in_its_basis(self):
+        case = Case("nb", n=5, k=3, n_batch=1)
+        case.leaves["z"][:], case.leaves["shift"][:] = 3.0, 0.0
+        case.leaves["scale"][0] = float("nan")
+        _, gradients = case.run(True, UPSTREAM["sum"])
+        assert torch.isnan(gradients["values"]).any(0).tolist() == [True, False, False]
+
     def test_a_batch_without_cells(self):
         case = Case("zinb", "table", n_batch=3)
         case.batch = torch.tensor([2, 0, 0, 2, 0, 2, 0])

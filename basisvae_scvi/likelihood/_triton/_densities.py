@@ -143,7 +143,7 @@ def _zero_inflated(x, mean, theta, logit):
     minus_log_drop, keep = _softplus(-logit)
     # At zeros: the probability, and how far it is from 1. Where both of its terms would leave
     # float32 they are taken out of a common factor exp(-lift).
-    d = tl.maximum(-theta * log_q, 0.0)
+    d = tl.maximum(-theta * log_q, 0.0, propagate_nan=tl.PropagateNan.ALL)
     lift = tl.minimum(d, minus_log_drop)
     lift = tl.where(lift > 60.0, lift, 0.0)
     count, drop = _exp(lift - d), _exp(lift - minus_log_drop)

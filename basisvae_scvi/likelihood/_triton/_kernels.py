@@ -19,23 +19,28 @@ def _kernel(python):
 
 @function
 def _grid_position(points, lower, upper, inverse_step, n_grid):
-    """Grid cell 1 … G − 3 that holds the points, and the place from there in grid steps."""
+    """Grid cell 1 … G − 3 that holds the points, and the place from there in grid steps.
+
+    A point that is not a finite number has a cell, so that nothing is read out of bounds, but a
+    place that is not a number.
+    """
     clipped = tl.minimum(tl.maximum(points, lower), upper)
     position = (clipped - lower) * inverse_step
     cell = tl.minimum(tl.maximum(position.to(tl.int32), 1), n_grid - 3)
-    return cell, position - cell.to(tl.float32)
+    return cell, position - cell.to(tl.float32) + (points - points)
 
 
 @function
-def _flush(target, a0, a1, a2, a3, a4, KIND: tl.constexpr):
+def _flush(target, has_fifth, a0, a1, a2, a3, a4, KIND: tl.constexpr):
     """Add what a run of pairs of one basis has gathered to the gradient of the basis values."""
-    # Zeros are left out: most of the last slot, and whatever would lie beyond the grid.
+    # Zeros are left out: most of the fifth point. Where that would lie beyond the grid it is 0, or
+    # not a number, which must not be written there either.
     tl.atomic_add(target, a0, mask=a0 != 0.0, sem="relaxed")
     if KIND == "grid":
         tl.atomic_add(target + 1, a1, mask=a1 != 0.0, sem="relaxed")
         tl.atomic_add(target + 2, a2, mask=a2 != 0.0, sem="relaxed")
         tl.atomic_add(target + 3, a3, mask=a3 != 0.0, sem="relaxed")
-        tl.atomic_add(target + 4, a4, mask=a4 != 0.0, sem="relaxed")
+        tl.atomic_add(target + 4, a4, mask=(a4 != 0.0) & has_fifth, sem="relaxed")
 
 
 @_kernel
@@ -112,7 +117,7 @@ def pair_sums(
     a2 = tl.zeros((BLOCK,), tl.float32)
     a3 = tl.zeros((BLOCK,), tl.float32)
     a4 = tl.zeros((BLOCK,), tl.float32)
-    base = tl.zeros((BLOCK,), tl.int32)
+    base, last = tl.zeros((BLOCK,), tl.int32), n_grid - 3
     first = chunk * per_chunk
     current = tl.load(group_ptr + first) - 1
     home = tl.zeros((), tl.int64)  # where the row of the basis starts
@@ -139,7 +144,8 @@ def pair_sums(
                 group = tl.load(group_ptr + m)
                 if group != current:
                     if m > first:
-                        _flush(by_values_ptr + home + (base - 1), a0, a1, a2, a3, a4, KIND)
+                        target = by_values_ptr + home + (base - 1)
+                        _flush(target, base < last, a0, a1, a2, a3, a4, KIND)
                     a0 = tl.zeros((BLOCK,), tl.float32)
                     a1 = tl.zeros((BLOCK,), tl.float32)
                     a2 = tl.zeros((BLOCK,), tl.float32)
@@ -162,7 +168,8 @@ def pair_sums(
                 group = tl.load(group_ptr + m)
                 if group != current:
                     if m > first:
-                        _flush(by_values_ptr + home + slot, a0, a1, a2, a3, a4, KIND)
+                        target = by_values_ptr + home + slot
+                        _flush(target, base < last, a0, a1, a2, a3, a4, KIND)
                     a0 = tl.zeros((BLOCK,), tl.float32)
                     home, current = basis * n_slots, group
             b = tl.load(values_ptr + basis * n_slots + slot)
@@ -236,9 +243,11 @@ def pair_sums(
         tl.store(cell_ptr + stride, cell_by_z)
         tl.store(cell_ptr + 2 * stride, cell_by_size)
         if KIND == "grid":
-            _flush(by_values_ptr + home + (base - 1), a0, a1, a2, a3, a4, KIND)
+            target = by_values_ptr + home + (base - 1)
+            _flush(target, base < last, a0, a1, a2, a3, a4, KIND)
         elif KIND == "table":
-            _flush(by_values_ptr + home + slot, a0, a1, a2, a3, a4, KIND)
+            target = by_values_ptr + home + slot
+            _flush(target, base < last, a0, a1, a2, a3, a4, KIND)
 
 
 @_kernel

@@ -110,14 +110,15 @@ def _values(problem: Problem, values: Tensor) -> Tensor:
     return problem.cells.spread(values)
 
 
-def _pair_layout(problem: Problem, shift: Tensor, step: float) -> PairLayout:
+def _pair_layout(problem: Problem, shift: Tensor, z: Tensor | None, step: float) -> PairLayout:
     # Without gradients the order of genes is better: their observations stay in the cache.
     basis = problem.pairs.basis
     if problem.kind == "direct" or not problem.gradients:
         return PairLayout.as_given(basis, shift)
     if problem.kind == "table":
         return PairLayout.by_basis(basis, shift)
-    return PairLayout.by_shift(basis, shift, step)
+    (lower, upper), z = problem.grid, z.detach().nan_to_num(0.0, 0.0, 0.0)
+    return PairLayout.by_shift(basis, shift, step, lower - z.max(), upper - z.min())
 
 
 def launch_pairs(
@@ -140,7 +141,7 @@ def launch_pairs(
     lower, upper = problem.grid
     step = (upper - lower) / (n_grid - 1) if n_grid else 1.0
     shift = torch.zeros_like(inputs.scale) if inputs.shift is None else inputs.shift.detach()
-    layout = _pair_layout(problem, shift, step)
+    layout = _pair_layout(problem, shift, inputs.z, step)
 
     by_cell, by_pair, skip = live, inputs.weight, live.new_zeros(1, dtype=torch.int32)
     if upstream is not None:

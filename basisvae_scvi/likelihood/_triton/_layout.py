@@ -131,9 +131,17 @@ class PairLayout:
         return cls(order, group, like)
 
     @classmethod
-    def by_shift(cls, basis: Tensor, shift: Tensor, step: float) -> PairLayout:
-        """Basis after basis, and within a basis by intervals of the shift."""
-        width, shift = _GROUP_WIDTH * step, shift.detach()
+    def by_shift(
+        cls, basis: Tensor, shift: Tensor, step: float, least: Tensor, most: Tensor
+    ) -> PairLayout:
+        """Basis after basis, and within a basis by intervals of the shift.
+
+        Below ``least`` and above ``most`` all points lie beyond one end of the grid, whatever the
+        shift. So there is no need to tell such shifts apart, and one outlier does not cost the
+        others their digits.
+        """
+        width = _GROUP_WIDTH * step
+        shift = shift.detach().nan_to_num(0.0, 0.0, 0.0).clamp(least, most)
         least = shift.min()
         interval = ((shift - least) / width).floor().clamp(0, 2**31 - 1)
         group, order = torch.sort(basis * 2**32 + interval.long(), stable=True)

@@ -1,0 +1,239 @@
+"""Machine code on disk: never stale, never another function's, and missed by nobody."""
+
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import basisvae_scvi
+from basisvae_scvi.likelihood._numba import _cache
+
+PACKAGE = Path(basisvae_scvi.__file__).parent
+
+# Compares the numba backend with float64 and says where its code came from.
+PROGRAM = """
+import sys, torch, numba
+torch.set_num_threads(1)
+import basisvae_scvi.likelihood as bl
+from basisvae_scvi.likelihood._numba._kernel import visit_block
+{before}
+for name in sys.argv[1:]:
+    torch.manual_seed(0)
+    family, grid = bl.get_likelihood(name), torch.rand(9, 2)
+    x, theta, logit = torch.tensor([[0., 1.], [1., 0.]]), torch.rand(1, 2) + 0.5, torch.zeros(1, 2)
+    def cells(backend, dtype):
+        with bl.use_backend(backend):
+            return bl.expected_log_likelihood(
+                family,
+                bl.Observations(
+                    x.to(dtype),
+                    dispersion=theta.to(dtype) if family.has_dispersion else None,
+                    dropout_logits=logit.to(dtype) if family.has_dropout else None,
+                ),
+                torch.tensor([[-0.5], [0.7]], dtype=dtype),
+                bl.GridBasis(grid.to(dtype), -1.0, 1.0),
+                bl.Pairs.all(2, 2),
+                torch.full((4,), 0.5, dtype=dtype),
+                torch.full((4,), 1.5, dtype=dtype),
+            ).per_cell.double()
+    error = (cells("numba", torch.float32) - cells("torch", torch.float64)).abs().max()
+    assert error < 1e-5, (name, error)
+print("loaded", sum(visit_block.stats.cache_hits.values()))
+"""
+
+
+def start(*names, before="", **environment):
+    """Start the program with only the given places for machine code."""
+    environment = {k: str(v) for k, v in environment.items()}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
+    program = PROGRAM.format(before=before)
+    return subprocess.Popen(
+        [sys.executable, "-W", "error::UserWarning:numba", "-c", program, *names],
+        env={"PYTHONPATH": str(PACKAGE.parent), **inherited, **environment},
+        cwd=environment.get("PYTHONPATH", PACKAGE.parent),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process):
+    """Number of functions whose code was found, of a program that said nothing else."""
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert errors == ""
+    return int(output.removeprefix("loaded "))
+
+
+def code_files(folder):
+    return sorted(folder.rglob("*.nbc"))
+
+
+@pytest.fixture
+def files(tmp_path):
+    return _cache.CodeFiles(str(tmp_path), "function-7.py3", ("0.60", "digest"))
+
+
+def test_a_file_holds_the_code_of_one_signature(files):
+    files.save(("a", 1), "code of a")
+    files.save(("b", 2), "code of b")
+    assert files.load(("a", 1)) == "code of a"
+    assert files.load(("b", 2)) == "code of b"
+    assert files.load(("c", 3)) is None
+    # What a clash of names would do.
+    shutil.copy(files.path(("a", 1)), files.path(("b", 2)))
+    assert files.load(("b", 2)) is None
+    files.flush()
+    assert files.load(("a", 1)) is None
+
+
+def test_code_of_other_sources_or_of_another_numba_is_not_used(files, tmp_path):
+    files.save("key", "code")
+    for stamp in (("0.60", "other"), ("0.61", "digest"), None):
+        other = _cache.CodeFiles(str(tmp_path), "function-7.py3", stamp)
+        assert other.load("key") is None
+    with files.path("key").open("wb") as file:  # what does not even unpickle here
+        pickle.dump(("0.61", "digest"), file)
+        file.write(b"not a pickle")
+    assert files.load("key") is None
+    files.save("key", "code")
+    assert files.load("key") == "code"
+
+
+def test_a_failed_write_leaves_nothing_behind(files, tmp_path, monkeypatch):
+    files.save("key", "code")
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        files.save("key", "new code")
+    monkeypatch.undo()
+    assert files.load("key") == "code"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_digest_sees_every_source_file(tmp_path):
+    for path in Path(_cache.__file__).parent.glob("*.py"):
+        shutil.copy(path, tmp_path)
+    assert _cache._digest_of_sources(tmp_path) == _cache.SOURCES
+    digests = {_cache.SOURCES}
+    for path in sorted(tmp_path.glob("*.py")):
+        original = path.read_bytes()
+        path.write_bytes(original + b"\n")
+        digests.add(_cache._digest_of_sources(tmp_path))
+        path.write_bytes(original)
+    assert len(digests) == 1 + len(list(tmp_path.glob("*.py")))
+    (tmp_path / "_cache.py").unlink()
+    assert _cache._digest_of_sources(tmp_path) is None
+
+
+def test_without_numbas_cache_as_it_is_known_nothing_is_kept(monkeypatch):
+    from numba import njit
+
+    def kept():
+        dispatcher = njit(lambda x: x + 1)
+        _cache.keep_on_disk(dispatcher)
+        return isinstance(dispatcher._cache, _cache._Cache)
+
+    assert kept()
+    for name, value in (("SOURCES", None), ("FunctionCache", None), ("IndexDataCacheFile", str)):
+        with monkeypatch.context() as patch:
+            patch.setattr(_cache, name, value)
+            assert not kept()
+
+
+@pytest.mark.slow
+def test_code_is_found_again_unless_damaged(tmp_path):
+    assert finish(start("poisson", NUMBA_CACHE_DIR=tmp_path)) == 0
+    assert finish(start("poisson", NUMBA_CACHE_DIR=tmp_path)) == 1
+    paths = code_files(tmp_path)
+    for i, path in enumerate(paths):
+        content = path.read_bytes()
+        path.write_bytes([content[: len(content) // 2], b"", content[:-9] + b"damaged!!"][i % 3])
+    assert finish(start("poisson", NUMBA_CACHE_DIR=tmp_path)) == 0
+
+
+@pytest.mark.slow
+def test_changed_sources_are_compiled_anew(tmp_path):
+    """Also where only a file has changed that the outermost function is not defined in."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.h5ad")
+    shutil.copytree(PACKAGE, tmp_path / PACKAGE.name, ignore=ignored)
+    places = {"NUMBA_CACHE_DIR": tmp_path / "cache", "PYTHONPATH": tmp_path}
+    assert finish(start("poisson", **places)) == 0
+    assert finish(start("poisson", **places)) == 1
+    densities = tmp_path / PACKAGE.name / "likelihood" / "_numba" / "_densities.py"
+    source = densities.read_text()
+    wrong = source.replace(
+        "return constant - (expected + case.floor)", "return constant + expected"
+    )
+    assert wrong != source
+    densities.write_text(wrong)
+    process = start("poisson", **places)
+    assert "AssertionError: ('poisson'" in process.communicate(timeout=300)[1]
+
+
+@pytest.mark.slow
+def test_nowhere_to_write(tmp_path):
+    """A read-only package and home: paths below regular files, which even root cannot create."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.h5ad")
+    shutil.copytree(PACKAGE, tmp_path / PACKAGE.name, ignore=ignored)
+    (tmp_path / PACKAGE.name / "likelihood" / "_numba" / "__pycache__").write_text("")
+    (tmp_path / "file").write_text("")
+    nowhere = tmp_path / "file" / "below"
+    process = start(
+        "bernoulli",
+        PYTHONPATH=tmp_path,
+        PYTHONDONTWRITEBYTECODE=1,
+        NUMBA_CACHE_DIR=nowhere,
+        HOME=nowhere,
+        XDG_CACHE_HOME=nowhere,
+    )
+    assert finish(process) == 0
+    assert code_files(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_a_place_that_is_gone_when_the_code_is_ready(tmp_path):
+    folder = str(tmp_path / "cache")
+    before = f"import shutil; shutil.rmtree({folder!r}); open({folder!r}, 'w').close()"
+    assert finish(start("bernoulli", before=before, NUMBA_CACHE_DIR=folder)) == 0
+    assert code_files(tmp_path) == []
+
+
+def test_a_full_disk(tmp_path, monkeypatch):
+    from numba import config, njit
+
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+
+    def compiled():
+        dispatcher = njit(lambda x: x + 1)
+        _cache.keep_on_disk(dispatcher)
+        return dispatcher
+
+    function, tried = compiled(), []
+    monkeypatch.setattr(_cache.CodeFiles, "save", lambda *_: tried.append(1) or 1 / 0)
+    assert function(1) == 2
+    assert tried == [1]
+    monkeypatch.undo()
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))
+    for hits in (0, 1):
+        function = compiled()
+        assert function(1) == 2
+        assert sum(function.stats.cache_hits.values()) == hits
+
+
+@pytest.mark.slow
+def test_processes_that_compile_at_the_same_time(tmp_path):
+    """Three likelihoods in processes that share an empty folder; then all in one process."""
+    names = ["nb", "poisson", "gaussian"]
+    processes = [start(name, NUMBA_CACHE_DIR=tmp_path) for name in names]
+    for process in processes:
+        finish(process)
+    assert finish(start(*names, NUMBA_CACHE_DIR=tmp_path)) == 3
+    assert all(path.suffix == ".nbc" for path in tmp_path.rglob("*.*") if path.is_file())
