@@ -27,6 +27,7 @@ from ._rows import (
     LOGIT,
     N_ROWS,
     POSITION,
+    SIZE,
     SUM_CELL,
     SUM_DISPERSION,
     SUM_FACTOR,
@@ -39,8 +40,8 @@ from ._rows import (
     gradient_row,
     value_row,
 )
-from ._saturated import N_REMEMBERED, remembered
-from ._simd import ONE, ZERO, compiled
+from ._saturated import N_KEPT, N_REMEMBERED, remembered
+from ._simd import ONE, REORDER, ZERO, compiled
 
 _LINE = 64  # bytes
 _FIRST, _HALF, _ROUND = np.uintp(0), np.uintp(TILE), np.uintp(VECTOR - 1)
@@ -51,7 +52,7 @@ def _whole_vectors(n):
     return (n + _ROUND) & ~_ROUND
 
 
-@compiled()
+@compiled(allocates=True)
 def _scratch():
     """Zeros for all rows, aligned with the lines of the cache: vectors must not straddle two."""
     memory = np.zeros(N_ROWS * LANES + VECTOR, np.float32)
@@ -64,6 +65,7 @@ def _load_cells(rows, cells, start, n):
     for i in range(n):
         rows[POSITION + i] = cells.position[start + i]
         rows[UPSTREAM + i] = cells.upstream[start + i]
+        rows[SIZE + i] = cells.size_factor[start + i]
     # Lanes that only fill the last vector must not bring in grid points that no cell touches.
     for i in range(n, _whole_vectors(n)):
         rows[POSITION + i] = cells.position[start]
@@ -80,24 +82,14 @@ def _clear_sums(rows, first, n):
 
 
 @compiled()
-def _fill_lane(rows, lane, live, upstream, x, factor, theta, logit):
-    rows[LIVE + lane] = live
-    rows[LIVE_UPSTREAM + lane] = live * upstream
-    rows[X + lane] = x
-    rows[FACTOR + lane] = factor
-    rows[DISPERSION + lane] = theta
-    rows[LOGIT + lane] = logit
-
-
-@compiled()
 def _fill_vectors(rows, first, n):
     """Make the lanes that only fill the last vector harmless."""
     for lane in range(first + n, first + _whole_vectors(n)):
-        _fill_lane(rows, lane, ZERO, ZERO, ONE, ONE, ONE, ZERO)
+        rows[LIVE + lane] = rows[LIVE_UPSTREAM + lane] = rows[LOGIT + lane] = ZERO
+        rows[X + lane] = rows[FACTOR + lane] = rows[DISPERSION + lane] = ONE
         rows[BASIS + lane] = ONE
         rows[CONSTANT + lane] = ZERO
-        rows[CONSTANT_BY_DISPERSION + lane] = ZERO
-        rows[CONSTANT_BY_LOGIT + lane] = ZERO
+        rows[CONSTANT_BY_DISPERSION + lane] = rows[CONSTANT_BY_LOGIT + lane] = ZERO
 
 
 @compiled()
@@ -111,52 +103,101 @@ def _dropout_constants(logit):
 
 
 @compiled()
-def _load_gene(zero_case, case, rows, cell_of, cells, genes, j, start, n, memory):
+def _load_parameters(rows, cells, genes, j, start, n):
+    """Fill the rows of observations, factors, dispersions and logits of gene j."""
+    for i in range(n):
+        rows[X + i] = cells.x[start + i, j]
+    factor = genes.offset[_FIRST, j]
+    theta, logit = genes.dispersion[_FIRST, j], genes.logit[_FIRST, j]
+    for i in range(n):
+        rows[FACTOR + i] = factor * rows[SIZE + i]
+        rows[DISPERSION + i] = theta
+        rows[LOGIT + i] = logit
+    if genes.offset.shape[0] > 1:
+        for i in range(n):
+            rows[FACTOR + i] = genes.offset[cells.batch[start + i], j] * rows[SIZE + i]
+    if genes.dispersion.shape[0] > 1:
+        for i in range(n):
+            rows[DISPERSION + i] = genes.dispersion[cells.batch[start + i], j]
+    if genes.logit.shape[0] > 1:
+        for i in range(n):
+            rows[LOGIT + i] = genes.logit[start + i, j]
+
+
+@compiled()
+def _load_zeros(rows, genes, n):
+    """Fill the remaining rows of lanes in the first half, of which only zeros are live."""
+    softplus, kept = ZERO, ZERO
+    if genes.has_dropout:
+        softplus, kept, _ = _dropout_constants(rows[LOGIT])
+    for i in range(n):
+        live = ONE if rows[X + i] == ZERO else ZERO
+        rows[LIVE + i] = live
+        rows[LIVE_UPSTREAM + i] = live * rows[UPSTREAM + i]
+        rows[CONSTANT + i] = -softplus
+        rows[CONSTANT_BY_LOGIT + i] = kept
+        rows[CONSTANT_BY_DISPERSION + i] = ZERO
+    if genes.has_dropout and genes.logit.shape[0] > 1:
+        for i in range(n):
+            softplus, kept, _ = _dropout_constants(rows[LOGIT + i])
+            rows[CONSTANT + i] = -softplus
+            rows[CONSTANT_BY_LOGIT + i] = kept
+
+
+@compiled()
+def _find_counts(rows, cell_of, n):
+    """Note the cells that are not zero in ``cell_of``; return their number."""
+    n_counts = _FIRST
+    for i in range(n):
+        cell_of[n_counts] = i
+        n_counts += np.uintp(rows[X + i] != ZERO)
+    return n_counts
+
+
+@compiled()
+def _load_counts(case, rows, cell_of, first, n_counts, cells, genes, start, memory, n_known):
+    """Fill the rows of the lanes from ``first`` on with the cells listed in ``cell_of``."""
+    n_known[:] = 0
+    wide_dispersion, wide_logit = genes.dispersion.shape[0] > 1, genes.logit.shape[0] > 1
+    softplus, _, dropped = _dropout_constants(rows[LOGIT])
+    for c in range(n_counts):
+        i, lane = cell_of[c], first + c
+        x, theta, logit = rows[X + i], rows[DISPERSION + i], rows[LOGIT + i]
+        rows[LIVE + lane] = ONE
+        rows[LIVE_UPSTREAM + lane] = rows[UPSTREAM + i]
+        rows[X + lane] = x
+        rows[FACTOR + lane] = rows[FACTOR + i]
+        rows[DISPERSION + lane] = theta
+        rows[LOGIT + lane] = logit
+        row = cells.batch[start + i] if wide_dispersion else _FIRST
+        value, slope = remembered(case, x, theta, memory[row], n_known[row : row + 1])
+        rows[CONSTANT_BY_LOGIT + lane] = ZERO
+        if genes.has_dropout:
+            if wide_logit:
+                softplus, _, dropped = _dropout_constants(logit)
+            value -= max(logit, ZERO) + softplus
+            rows[CONSTANT_BY_LOGIT + lane] = -dropped
+        rows[CONSTANT + lane] = value
+        rows[CONSTANT_BY_DISPERSION + lane] = slope
+
+
+@compiled()
+def _load_gene(zero_case, case, rows, cell_of, cells, genes, j, start, n, memory, n_known):
     """Fill the rows of gene j that do not depend on the basis; return its number of counts.
 
     Zeros keep the lane of their cell, counts get one in the second half, whose cell is noted in
     ``cell_of``. Without a special form for zeros, all observations keep their lane.
     """
-    memory[:] = np.nan
-    wide_offset, wide_dispersion = genes.offset.shape[0] > 1, genes.dispersion.shape[0] > 1
-    wide_logit = genes.logit.shape[0] > 1
-    logit = genes.logit[0, j]
-    softplus, kept, dropped = _dropout_constants(logit)
+    _load_parameters(rows, cells, genes, j, start, n)
     n_counts = _FIRST
-    for i in range(n):
-        cell = start + i
-        batch, x = cells.batch[cell], cells.x[cell, j]
-        row = batch if wide_dispersion else _FIRST
-        theta = genes.dispersion[row, j]
-        factor = genes.offset[batch if wide_offset else _FIRST, j] * cells.size_factor[cell]
-        if wide_logit:
-            logit = genes.logit[cell, j]
-            softplus, kept, dropped = _dropout_constants(logit)
-        has_zero = zero_case is not None
-        is_apart = has_zero and x != ZERO
-        upstream = rows[UPSTREAM + i]
-        _fill_lane(rows, i, ZERO if is_apart else ONE, upstream, x, factor, theta, logit)
-        rows[CONSTANT + i] = ZERO
-        rows[CONSTANT_BY_DISPERSION + i] = ZERO
-        rows[CONSTANT_BY_LOGIT + i] = ZERO
-        if has_zero and not is_apart:
-            if genes.has_dropout:
-                rows[CONSTANT + i] = -softplus
-                rows[CONSTANT_BY_LOGIT + i] = kept
-            continue
-        lane = i
-        if is_apart:
-            lane = _HALF + n_counts
-            cell_of[n_counts] = i
-            n_counts += np.uintp(1)
-            _fill_lane(rows, lane, ONE, upstream, x, factor, theta, logit)
-        value, slope = remembered(case, x, theta, memory[row])
-        rows[CONSTANT_BY_LOGIT + lane] = ZERO
-        if genes.has_dropout:
-            value -= max(logit, ZERO) + softplus
-            rows[CONSTANT_BY_LOGIT + lane] = -dropped
-        rows[CONSTANT + lane] = value
-        rows[CONSTANT_BY_DISPERSION + lane] = slope
+    if zero_case is None:
+        for i in range(n):
+            cell_of[i] = i
+        _load_counts(case, rows, cell_of, _FIRST, n, cells, genes, start, memory, n_known)
+    else:
+        _load_zeros(rows, genes, n)
+        n_counts = _find_counts(rows, cell_of, n)
+        _load_counts(case, rows, cell_of, _HALF, n_counts, cells, genes, start, memory, n_known)
     _fill_vectors(rows, _FIRST, n)
     _fill_vectors(rows, _HALF, n_counts)
     _clear_sums(rows, _FIRST, _whole_vectors(n))
@@ -206,23 +247,46 @@ def _collect_sums(rows, cell_of, n, n_counts, weight, upstream):
         rows[SUM_LOGIT + cell] += rows[SUM_LOGIT + lane]
 
 
+@compiled(fastmath=REORDER)
+def _total(rows, row, n):
+    total = ZERO
+    for i in range(n):
+        total += rows[row + i]
+    return total
+
+
+@compiled()
+def _add_to_cells(rows, row, sums, n):
+    for i in range(n):
+        sums[i] += rows[row + i]
+
+
+@compiled()
+def _add_to_table(rows, row, table, batch, j, n):
+    """Add a row to column j of a table with one row, or with one for each batch."""
+    if table.shape[0] == 1:
+        table[_FIRST, j] += _total(rows, row, n)
+    else:
+        for i in range(n):
+            table[batch[i], j] += rows[row + i]
+
+
 @compiled()
 def _store_gene(rows, cells, genes, sums, j, block, start, n, gradient):
     """Add the sums of gene j over its pairs to the results."""
-    wide_offset, wide_dispersion = genes.offset.shape[0] > 1, genes.dispersion.shape[0] > 1
-    wide_logit = genes.logit.shape[0] > 1
-    for i in range(n):
-        sums.cell[block, start + i] += rows[SUM_CELL + i]
+    end = start + n
+    _add_to_cells(rows, SUM_CELL, sums.cell[block, start:end], n)
     if not gradient:
         return
-    for i in range(n):
-        cell = start + i
-        batch = cells.batch[cell]
-        sums.position[block, cell] += rows[SUM_POSITION + i]
-        sums.size_factor[block, cell] += rows[SUM_FACTOR + i]
-        sums.offset[batch if wide_offset else _FIRST, j] += rows[SUM_FACTOR + i]
-        sums.dispersion[batch if wide_dispersion else _FIRST, j] += rows[SUM_DISPERSION + i]
-        sums.logit[cell if wide_logit else _FIRST, j] += rows[SUM_LOGIT + i]
+    _add_to_cells(rows, SUM_POSITION, sums.position[block, start:end], n)
+    _add_to_cells(rows, SUM_FACTOR, sums.size_factor[block, start:end], n)
+    batch = cells.batch[start:end]
+    _add_to_table(rows, SUM_FACTOR, sums.offset, batch, j, n)
+    _add_to_table(rows, SUM_DISPERSION, sums.dispersion, batch, j, n)
+    if genes.logit.shape[0] > 1:
+        _add_to_cells(rows, SUM_LOGIT, sums.logit[start:end, j], n)
+    else:
+        sums.logit[_FIRST, j] += _total(rows, SUM_LOGIT, n)
 
 
 @compiled()
@@ -244,7 +308,7 @@ def _pair_gradient(zero_case, case, rows, n, n_counts, scale, weight, upstream):
     return a + d, b + e, c + f
 
 
-@compiled()
+@compiled(allocates=True)
 def visit_block(
     zero_case, case, cells, genes, pairs, table, mode, gradient, block, gene_range, sums
 ):
@@ -271,8 +335,9 @@ def visit_block(
     """
     rows = _scratch()
     first_points = np.zeros(TILE, np.int32)
-    cell_of = np.zeros(TILE, np.uintp)
-    memory = np.empty((genes.dispersion.shape[0], N_REMEMBERED, 2))
+    cell_of = np.zeros(TILE + 1, np.uintp)
+    memory = np.zeros((genes.dispersion.shape[0], N_REMEMBERED, N_KEPT))
+    n_known = np.zeros(genes.dispersion.shape[0], np.intp)
     for start in range(0, cells.x.shape[0], TILE):
         end = min(start + TILE, cells.x.shape[0])
         n, lanes = np.uintp(end - start), _whole_vectors(np.uintp(end - start))
@@ -281,7 +346,17 @@ def visit_block(
             if genes.first[j] == genes.first[j + 1]:
                 continue
             n_counts = _load_gene(
-                zero_case, case, rows, cell_of, cells, genes, j, np.uintp(start), n, memory
+                zero_case,
+                case,
+                rows,
+                cell_of,
+                cells,
+                genes,
+                j,
+                np.uintp(start),
+                n,
+                memory,
+                n_known,
             )
             gene_weight, gene_upstream = ZERO, ZERO
             for m in range(genes.first[j], genes.first[j + 1]):

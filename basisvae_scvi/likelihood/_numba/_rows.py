@@ -30,15 +30,15 @@ def _row(index: int) -> np.uintp:
 
 
 # Rows of the tile, the same for all genes.
-POSITION, UPSTREAM = map(_row, range(2))
+POSITION, UPSTREAM, SIZE = map(_row, range(3))
 # Rows of the gene: what does not depend on the basis, and sums over the gene's pairs.
-LIVE, LIVE_UPSTREAM, X, FACTOR, DISPERSION, LOGIT = map(_row, range(2, 8))
-CONSTANT, CONSTANT_BY_DISPERSION, CONSTANT_BY_LOGIT = map(_row, range(8, 11))
-SUM_CELL, SUM_POSITION, SUM_FACTOR, SUM_DISPERSION, SUM_LOGIT = map(_row, range(11, 16))
+LIVE, LIVE_UPSTREAM, X, FACTOR, DISPERSION, LOGIT = map(_row, range(3, 9))
+CONSTANT, CONSTANT_BY_DISPERSION, CONSTANT_BY_LOGIT = map(_row, range(9, 12))
+SUM_CELL, SUM_POSITION, SUM_FACTOR, SUM_DISPERSION, SUM_LOGIT = map(_row, range(12, 17))
 # Rows of the pair.
-BASIS, BASIS_SLOPE, BASIS_GRADIENT, FRACTION = map(_row, range(16, 20))
-POINT_0, POINT_1, POINT_2, POINT_3 = map(_row, range(20, 24))
-N_ROWS = 24
+BASIS, BASIS_SLOPE, BASIS_GRADIENT, FRACTION = map(_row, range(17, 21))
+POINT_0, POINT_1, POINT_2, POINT_3 = map(_row, range(21, 25))
+N_ROWS = 25
 
 
 @compiled(fastmath=REORDER)

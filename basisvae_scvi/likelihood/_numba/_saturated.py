@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numba.extending import overload
 
 from ._densities import Bernoulli, Gaussian, NegativeBinomialCount, PoissonCount
@@ -18,8 +17,13 @@ from ._simd import compiled
 
 _HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 _SERIES_FROM = 8.0
-# Counts below this, nearly all there are, are looked up once they have been seen in a gene.
+# Counts below this, nearly all there are, are looked up: each follows from the one before.
 N_REMEMBERED = 64
+# What is kept of a count x: value, slope, log Γ(x + θ) / Γ(θ), its derivative, log(1 + x / θ).
+_VALUE, _SLOPE, _RISING, _RECIPROCALS, _LOG_RATIO = range(5)
+N_KEPT = 5
+_LOG_FACTORIAL = np.array([math.lgamma(x + 1.0) for x in range(N_REMEMBERED)])
+_X_LOG_X = np.array([x * math.log(x) if x else 0.0 for x in range(N_REMEMBERED)])
 
 
 @compiled()
@@ -48,12 +52,12 @@ def saturated(case, x, theta):
     raise NotImplementedError("This function exists only in compiled code.")
 
 
-@njit
+@compiled()
 def _poisson(case, x, theta):
     return -_HALF_LOG_2PI - 0.5 * math.log(x) - stirling_remainder(x)[0], 0.0
 
 
-@njit
+@compiled()
 def _negative_binomial(case, x, theta):
     at_total, slope_total = stirling_remainder(x + theta)
     at_theta, slope_theta = stirling_remainder(theta)
@@ -62,12 +66,12 @@ def _negative_binomial(case, x, theta):
     return value, 0.5 * x / (theta * (x + theta)) + slope_total - slope_theta
 
 
-@njit
+@compiled()
 def _gaussian(case, x, theta):
     return -_HALF_LOG_2PI - math.log(theta), -1.0 / theta
 
 
-@njit
+@compiled()
 def _bernoulli(case, x, theta):
     return 0.0, 0.0
 
@@ -91,11 +95,78 @@ def _compile_saturated(case, x, theta):
 
 
 @compiled()
-def remembered(case, x, theta, memory):
-    """As :func:`saturated`, looked up in ``memory``, shape ``(64, 2)``, NaN where unknown."""
-    if x >= N_REMEMBERED or x < 0.0 or x != math.floor(x):
+def _is_remembered(x):
+    return (x >= 0.0) & (x < N_REMEMBERED) & (x == math.floor(x))
+
+
+@compiled()
+def _extend(theta, memory, n_known, n_wanted):
+    """Fill the rows of ``memory`` from ``n_known`` up to ``n_wanted``; row 0 stays zero.
+
+    Γ(x + θ) = (x − 1 + θ) Γ(x − 1 + θ), so that a count takes one logarithm.
+    """
+    log_theta = math.log(theta)
+    for x in range(max(n_known, 1), n_wanted):
+        before = memory[x - 1]
+        rising = before[_RISING] + log_theta + before[_LOG_RATIO]
+        reciprocals = before[_RECIPROCALS] + 1.0 / (theta + (x - 1))
+        log_ratio = math.log1p(x / theta)
+        value = rising - _LOG_FACTORIAL[x] + _X_LOG_X[x]
+        memory[x, _VALUE] = value - theta * log_ratio - x * (log_theta + log_ratio)
+        memory[x, _SLOPE] = reciprocals - log_ratio
+        memory[x, _RISING] = rising
+        memory[x, _RECIPROCALS] = reciprocals
+        memory[x, _LOG_RATIO] = log_ratio
+
+
+def remembered(case, x, theta, memory, n_known):
+    """As :func:`saturated`, but with what is known of smaller counts; compiled code only.
+
+    Parameters
+    ----------
+    case, x, theta
+        As in :func:`saturated`.
+    memory
+        Shape ``(N_REMEMBERED, N_KEPT)``, all zero before the first count of a gene.
+    n_known
+        Number of rows that have been filled, shape ``(1,)``; increased.
+    """
+    raise NotImplementedError("This function exists only in compiled code.")
+
+
+@compiled()
+def _remembered_poisson(case, x, theta, memory, n_known):
+    if not _is_remembered(x):
         return saturated(case, x, theta)
     k = np.intp(x)
-    if math.isnan(memory[k, 0]):
-        memory[k] = saturated(case, x, theta)
-    return memory[k, 0], memory[k, 1]
+    return _X_LOG_X[k] - x - _LOG_FACTORIAL[k], 0.0
+
+
+@compiled()
+def _remembered_negative_binomial(case, x, theta, memory, n_known):
+    if not _is_remembered(x):
+        return saturated(case, x, theta)
+    k = np.intp(x)
+    if n_known[0] <= k:
+        _extend(theta, memory, n_known[0], k + 1)
+        n_known[0] = k + 1
+    return memory[k, _VALUE], memory[k, _SLOPE]
+
+
+_REMEMBERED = {
+    PoissonCount: _remembered_poisson,
+    NegativeBinomialCount: _remembered_negative_binomial,
+}
+
+
+@overload(remembered)
+def _compile_remembered(case, x, theta, memory, n_known):
+    implementation = _REMEMBERED.get(case.instance_class)
+
+    def from_memory(case, x, theta, memory, n_known):
+        return implementation(case, x, theta, memory, n_known)
+
+    def at_once(case, x, theta, memory, n_known):
+        return saturated(case, x, theta)
+
+    return at_once if implementation is None else from_memory

@@ -23,9 +23,20 @@ REORDER = {"contract", "reassoc", "nsz"}
 STRICT = {"contract"}
 
 
-def compiled(**options) -> Callable:
-    """``numba.njit`` without the interpreter lock, cached on disk where there is a place for it."""
+def compiled(*, allocates: bool = False, **options) -> Callable:
+    """``numba.njit`` without the interpreter lock, on disk where there is a place for it.
+
+    Parameters
+    ----------
+    allocates
+        Whether the function makes arrays. All others work on arrays that their caller holds, and
+        do not count references: the counts of all views took longer than the arithmetic.
+    **options
+        Passed on to :func:`numba.njit`.
+    """
     options = {"nogil": True, "error_model": "numpy", **options}
+    if not allocates:
+        options["_nrt"] = False
 
     def decorate(function: Callable) -> Callable:
         dispatcher = njit(**options)(function)
