@@ -3,26 +3,33 @@
 from ._checks import (
     check_binary,
     check_counts,
+    check_finite,
     check_layer,
+    check_names,
     check_no_missing,
     check_numeric,
     check_obs_key,
     check_same_genes,
     check_size_factors,
     describe_location,
+    shortened,
     warn_empty,
 )
+from ._columns import ColumnReader
 from ._fields import MatrixField
 from ._keys import DEFAULT_KEY, Keys
 from ._matrices import feature_moments, iter_rows, row_sums, to_dense
 
 __all__ = [
     "DEFAULT_KEY",
+    "ColumnReader",
     "Keys",
     "MatrixField",
     "check_binary",
     "check_counts",
+    "check_finite",
     "check_layer",
+    "check_names",
     "check_no_missing",
     "check_numeric",
     "check_obs_key",
@@ -32,6 +39,7 @@ __all__ = [
     "feature_moments",
     "iter_rows",
     "row_sums",
+    "shortened",
     "to_dense",
     "warn_empty",
 ]

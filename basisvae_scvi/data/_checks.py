@@ -17,7 +17,8 @@ def describe_location(layer: str | None) -> str:
     return "adata.X" if layer is None else f"adata.layers[{layer!r}]"
 
 
-def _shortened(names: Iterable, limit: int = 5) -> str:
+def shortened(names: Iterable, limit: int = 5) -> str:
+    """The first few names, and how many there are."""
     names = [str(n) for n in names]
     listed = ", ".join(names[:limit])
     return listed if len(names) <= limit else f"{listed}, … ({len(names)} in all)"
@@ -28,7 +29,7 @@ def check_obs_key(adata: AnnData, key: str | None, argument: str) -> None:
     if key is not None and key not in adata.obs:
         raise KeyError(
             f"{argument}={key!r} is not a column of adata.obs; "
-            f"there are: {_shortened(adata.obs.columns, 12) or 'none'}."
+            f"there are: {shortened(adata.obs.columns, 12) or 'none'}."
         )
 
 
@@ -59,7 +60,7 @@ def check_layer(adata: AnnData, layer: str | None) -> None:
     if layer is not None and layer not in names:
         raise KeyError(
             f"layer={layer!r} is not in adata.layers; "
-            f"there are: {_shortened(names, 12) or 'none'}. "
+            f"there are: {shortened(names, 12) or 'none'}. "
             "Leave layer out to use adata.X."
         )
     if layer is None and adata.X is None:
@@ -71,7 +72,7 @@ def check_names(adata: AnnData) -> None:
     if not adata.var_names.is_unique:
         duplicates = adata.var_names[adata.var_names.duplicated()].unique()
         raise ValueError(
-            f"adata.var_names has duplicates: {_shortened(duplicates)}. "
+            f"adata.var_names has duplicates: {shortened(duplicates)}. "
             "Make them unique with adata.var_names_make_unique()."
         )
 
@@ -83,7 +84,7 @@ def check_finite(matrix, location: str) -> None:
         if not np.isfinite(values).all():
             raise ValueError(
                 f"{location} contains NaN or infinite values (first in cells "
-                f"{rows.start}-{rows.stop - 1}). Remove or replace them before setup_anndata."
+                f"{rows.start}-{rows.stop - 1}). Remove or replace them first."
             )
 
 
@@ -167,7 +168,7 @@ def check_same_genes(found: pd.Index, expected: np.ndarray) -> None:
     missing = expected.difference(found, sort=False)
     if len(missing):
         raise ValueError(
-            f"adata lacks {len(missing)} of the model's genes: {_shortened(missing)}. "
+            f"adata lacks {len(missing)} of the model's genes: {shortened(missing)}. "
             "BasisVAE.prepare_query_anndata(adata, model) pads and orders them."
         )
     raise ValueError(

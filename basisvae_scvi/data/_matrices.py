@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-_BLOCK_ROWS = 2048
+BLOCK_ROWS = 2048
 
 
-def iter_rows(matrix, block_rows: int = _BLOCK_ROWS) -> Iterator[tuple[slice, np.ndarray]]:
+def iter_rows(matrix, block_rows: int = BLOCK_ROWS) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield ``(rows, block)`` over a cells × genes matrix; blocks are dense or scipy sparse."""
     for start in range(0, matrix.shape[0], block_rows):
         rows = slice(start, min(start + block_rows, matrix.shape[0]))

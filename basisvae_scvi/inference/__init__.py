@@ -1,7 +1,10 @@
 """How the structure is found: starting values, warm start, training plan."""
 
+from ._frozen import FrozenCells, FrozenModel
+from ._gene_blocks import GeneFit, fit_gene_block
 from ._interrupt import GracefulStop, survive_interrupt
 from ._latent import start_latent
+from ._parallel import run_jobs
 from ._plan import BasisVAETrainingPlan
 from ._pooling import PooledCells, pool_cells
 from ._profile import ProfileTable, working_model
@@ -20,14 +23,19 @@ __all__ = [
     "AssignmentRefresher",
     "BasisVAETrainingPlan",
     "CurveSpace",
+    "FrozenCells",
+    "FrozenModel",
+    "GeneFit",
     "GracefulStop",
     "PooledCells",
     "ProfileTable",
     "ShapeSearch",
     "fit_basis_functions",
     "fit_encoder",
+    "fit_gene_block",
     "pool_cells",
     "pooled_start",
+    "run_jobs",
     "shift_grid",
     "start_latent",
     "start_shapes",

@@ -18,9 +18,18 @@ _N_GRID = 200
 
 
 def annotate(
-    model: BasisVAE, adata: AnnData | None, *, key_added: str, copy: bool
+    model: BasisVAE,
+    adata: AnnData | None,
+    *,
+    key_added: str,
+    copy: bool,
+    tables: dict[str, pd.DataFrame] | None = None,
 ) -> AnnData | None:
-    """See :meth:`basisvae_scvi.BasisVAE.annotate`."""
+    """See :meth:`basisvae_scvi.BasisVAE.annotate`.
+
+    ``tables`` are the tables of other genes than those that were trained (``assignment``,
+    ``shift``, ``scale``, ``clusters``), to be written in place of the model's.
+    """
     model._check_if_trained(warn=False)
     target = model.adata if adata is None else adata
     if target is None:
@@ -28,8 +37,9 @@ def annotate(
     target = target.copy() if copy else target
     keys = Keys(key_added)
     # Everything is computed before anything is written: an error leaves adata as it was.
-    cells, genes = _cell_values(model, target), _gene_values(model, target)
-    uns = _run_description(model)
+    tables = _gene_tables(model) if tables is None else tables
+    cells, genes = _cell_values(model, target), _gene_values(tables, target)
+    uns = _run_description(model, tables["clusters"]["shift"])
     target.obsm[keys.latent] = cells.to_numpy(dtype=np.float32)
     if model.module.n_latent == 1:
         target.obs[keys.pseudotime] = _pseudotime(cells.iloc[:, 0].to_numpy())
@@ -57,7 +67,7 @@ def _cell_values(model: BasisVAE, target: AnnData) -> pd.DataFrame:
     """z of the cells of ``target``; NaN where the model does not know them."""
     if model.adata is not None:
         z = pd.DataFrame(model.get_latent_representation(), index=model.adata.obs_names)
-        if target is model.adata:
+        if target is model.adata or target.obs_names.equals(z.index):
             return z
         if z.index.is_unique and target.obs_names.isin(z.index).any():
             return z.reindex(target.obs_names)
@@ -69,19 +79,22 @@ def _cell_values(model: BasisVAE, target: AnnData) -> pd.DataFrame:
     return pd.DataFrame(model.get_latent_representation(target), index=target.obs_names)
 
 
-def _gene_values(model: BasisVAE, target: AnnData) -> dict[str, pd.DataFrame]:
-    """Tables of the genes of ``target``; NaN where they were not modelled."""
-    names = target.var_names
-    if not names.is_unique:
-        raise ValueError("adata.var_names has duplicates; call adata.var_names_make_unique().")
-    if not names.isin(model._gene_names()).any():
-        raise ValueError("adata shares no genes with the model; are adata.var_names the same?")
-    tables = {
+def _gene_tables(model: BasisVAE) -> dict[str, pd.DataFrame]:
+    return {
         "assignment": model.get_assignments(),
         "shift": model.get_shifts(),
         "scale": model.get_scales(),
         "clusters": model.get_clusters(),
     }
+
+
+def _gene_values(tables: dict[str, pd.DataFrame], target: AnnData) -> dict[str, pd.DataFrame]:
+    """Tables of the genes of ``target``; NaN where they were not modelled."""
+    names = target.var_names
+    if not names.is_unique:
+        raise ValueError("adata.var_names has duplicates; call adata.var_names_make_unique().")
+    if not names.isin(tables["assignment"].index).any():
+        raise ValueError("adata shares no genes with the model; are adata.var_names the same?")
     return {name: table.reindex(names) for name, table in tables.items()}
 
 
@@ -92,7 +105,8 @@ def _plain(value):
     return value if isinstance(value, bool | int | float | str) else str(value)
 
 
-def _run_description(model: BasisVAE) -> dict:
+def _run_description(model: BasisVAE, shift: pd.Series) -> dict:
+    """Entry of ``.uns``; the grid serves all cells and the given shifts, and those trained."""
     view = model._view()
     arguments = model.init_params_["non_kwargs"]
     params = {k: _plain(v) for k, v in arguments.items() if k not in ("adata", "registry")}
@@ -102,8 +116,9 @@ def _run_description(model: BasisVAE) -> dict:
         # Curves are shown over the bulk of the cells; the grid serves every cell and shift.
         params["latent_min"], params["latent_max"] = float(points.min()), float(points.max())
         every = np.sort(model.orientation_ * np.asarray(model.latent_range_))
-        shift = model.get_clusters()["shift"]
-        low, high = every[0] + min(shift.min(), 0.0), every[1] + max(shift.max(), 0.0)
+        trained = model.get_clusters()["shift"]
+        low = every[0] + min(shift.min(), trained.min(), 0.0)
+        high = every[1] + max(shift.max(), trained.max(), 0.0)
         points = np.linspace(low, high, _N_GRID)[:, None]
     history = model.history or {}
     return {

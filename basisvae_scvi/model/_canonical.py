@@ -11,7 +11,7 @@ basis is moved along z and its shifts the other way. Everything public goes thro
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -80,6 +80,23 @@ class CanonicalView:
             norm=norm[order],
             orientation=orientation,
             functions=module.basis,
+        )
+
+    def of_further_genes(
+        self, assignment: np.ndarray, shift: np.ndarray, scale: np.ndarray
+    ) -> CanonicalView:
+        """The same order, sign and offsets, for other genes than those that were trained.
+
+        Parameters
+        ----------
+        assignment, shift, scale
+            φ, δ and λ as the module has them, each of shape ``(P, K)``.
+        """
+        return replace(
+            self,
+            assignment=assignment[:, self.order],
+            shift=self.orientation * (shift[:, self.order] - self.centre) + 0.0,
+            scale=scale[:, self.order] * self.norm,
         )
 
     def basis(self, z: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ def observed_library(matrix) -> tuple[np.ndarray, float]:
 
 
 def feature_constants(
-    matrix, likelihood: Likelihood, size_factor: np.ndarray | None
+    matrix, likelihood: Likelihood, size_factor: np.ndarray | None, unit: float | None = None
 ) -> FeatureConstants:
     """Units, levels and starting dispersions of the features; see :class:`FeatureConstants`.
 
@@ -29,6 +29,8 @@ def feature_constants(
         Observation model.
     size_factor
         The user's size factors, shape ``(N,)``, or ``None`` for observed library over median.
+    unit
+        For Gaussian data, the common unit of all features; ``None`` for their root mean square.
     """
     if likelihood.is_count:
         return _count_constants(matrix, size_factor)
@@ -38,7 +40,7 @@ def feature_constants(
         p = np.clip(moments.mean, 0.5 / n_obs, 1.0 - 0.5 / n_obs)
         ones = np.ones_like(p)
         return FeatureConstants(ones, np.log(p / (1.0 - p)), ones, library=1.0)
-    size = float(np.sqrt(np.mean(moments.variance + moments.mean**2)))
+    size = float(np.sqrt(np.mean(moments.variance + moments.mean**2))) if unit is None else unit
     size = size if size > 0 else 1.0
     sd = np.maximum(np.sqrt(moments.variance), 1e-3 * size)
     return FeatureConstants(np.full_like(sd, size), moments.mean, sd, library=1.0)

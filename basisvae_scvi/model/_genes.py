@@ -12,6 +12,27 @@ from scvi import REGISTRY_KEYS
 from ._canonical import CanonicalView
 
 
+def gene_table(values: np.ndarray, genes: pd.Index) -> pd.DataFrame:
+    """Genes × K, with the labels of the bases as columns."""
+    return pd.DataFrame(values, index=genes, columns=[str(k) for k in range(values.shape[1])])
+
+
+def cluster_table(view: CanonicalView, genes: pd.Index) -> pd.DataFrame:
+    """Most probable basis of every gene, with its probability, shift and scale."""
+    label = view.assignment.argmax(1)
+    rows = np.arange(len(label))
+    used = [str(k) for k in np.unique(label)]
+    return pd.DataFrame(
+        {
+            "cluster": pd.Categorical(label.astype(str), categories=used),
+            "confidence": view.assignment[rows, label],
+            "shift": view.shift[rows, label],
+            "scale": view.scale[rows, label],
+        },
+        index=genes,
+    )
+
+
 class GenesMixin:
     """Accessors of the genes; tables are data frames indexed by gene."""
 
@@ -30,7 +51,7 @@ class GenesMixin:
         return CanonicalView.of(self.module, self.orientation_, self.latent_reference_)
 
     def _per_gene_table(self, values: np.ndarray) -> pd.DataFrame:
-        return pd.DataFrame(values, index=self._gene_names(), columns=self._labels())
+        return gene_table(values, self._gene_names())
 
     def get_assignments(self) -> pd.DataFrame:
         """Probability φ_jk that gene j follows basis k.
@@ -97,19 +118,7 @@ class GenesMixin:
         >>> list(model.get_clusters().columns)
         ['cluster', 'confidence', 'shift', 'scale']
         """
-        view = self._view()
-        label = view.assignment.argmax(1)
-        rows = np.arange(len(label))
-        used = [str(k) for k in np.unique(label)]
-        return pd.DataFrame(
-            {
-                "cluster": pd.Categorical(label.astype(str), categories=used),
-                "confidence": view.assignment[rows, label],
-                "shift": view.shift[rows, label],
-                "scale": view.scale[rows, label],
-            },
-            index=self._gene_names(),
-        )
+        return cluster_table(self._view(), self._gene_names())
 
     def get_coclustering(self, genes: Sequence[str] | None = None) -> pd.DataFrame:
         """Probability that two genes follow the same basis, Σ_k φ_ik φ_jk (1 with itself).

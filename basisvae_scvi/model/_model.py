@@ -39,6 +39,7 @@ from basisvae_scvi.likelihood import get_likelihood
 from basisvae_scvi.module import SCHEMES, TENSOR_KEYS, BasisVAEModule
 
 from ._accessors import AccessorsMixin
+from ._assign_genes import AssignGenesMixin
 from ._constants import feature_constants
 from ._query import QueryMixin
 from ._training import TrainingMixin
@@ -56,6 +57,7 @@ def _check_positive(value: float, argument: str, minimum: float = 0.0) -> None:
 
 class BasisVAE(
     AccessorsMixin,
+    AssignGenesMixin,
     TrainingMixin,
     QueryMixin,
     RNASeqMixin,
