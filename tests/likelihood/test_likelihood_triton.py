@@ -143,11 +143,12 @@ UPSTREAM = {
 @pytest.mark.skipif(
     VERSION < (3, 7), reason="needs triton ≥ 3.7, whose interpreter takes NumPy 2.4"
 )
-def test_everything_in_the_interpreter(request):
+def test_everything_in_the_interpreter(request, tmp_path):
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", __file__]
     # The workers of a parallel run must not be started again by the process within.
     kept = {n: v for n, v in os.environ.items() if not n.startswith("PYTEST_")}
-    environment = kept | {"TRITON_INTERPRET": "1", "CUDA_VISIBLE_DEVICES": ""}
+    own = {"TRITON_INTERPRET": "1", "TRITON_CACHE_DIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""}
+    environment = kept | own
     root = request.config.rootpath
     done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
