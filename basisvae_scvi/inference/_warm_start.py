@@ -189,8 +189,9 @@ class AssignmentRefresher:
         )
         shifts = shift_grid(genes.translation_invariant)
         points = torch.as_tensor(pooled.z, dtype=torch.float32, device=device)
-        deltas = [0.0] if shifts is None else shifts.tolist()
-        values = torch.stack([module.basis(points + delta).T for delta in deltas])
+        deltas = torch.tensor([0.0] if shifts is None else shifts.tolist(), device=device)
+        moved = (points + deltas[:, None, None]).reshape(-1, points.shape[1])
+        values = module.basis(moved).reshape(len(deltas), len(points), -1).transpose(1, 2)
         model = working_model(module.likelihood, pooled, self.constants, genes.scale_invariant)
         table = model.table(values.double().cpu().numpy(), shifts)
 

@@ -25,6 +25,8 @@ SCHEMES: tuple[InferenceScheme, ...] = ("collapsed", "non-collapsed", "fixed_pi"
 
 _MAX_FIXED_POINT_STEPS = 200
 _FIXED_POINT_TOLERANCE = 1e-6
+# A pair whose probability cannot exceed e to the minus this is left out of the iteration.
+_HOPELESS = 60.0
 
 
 class ActivePairs(NamedTuple):
@@ -54,6 +56,12 @@ def _log_dirichlet_normaliser(concentration: Tensor) -> Tensor:
     return torch.lgamma(concentration).sum() - torch.lgamma(concentration.sum())
 
 
+def _digamma_range(alpha: Tensor, n_genes: int) -> float:
+    """ψ(α + P) − ψ(α): what a weight gains when all P genes join an empty basis."""
+    alpha = alpha.double()
+    return float(torch.digamma(alpha + n_genes).max() - torch.digamma(alpha).min())
+
+
 class CollapsedProportions(nn.Module):
     """π integrated out after the mean-field step (the closed form under eq 8).
 
@@ -73,6 +81,10 @@ class CollapsedProportions(nn.Module):
     def expected_log_weights(self, phi: Tensor) -> Tensor:
         """Gradient of log evidence by n_k up to a constant: ψ(α + n_k), shape ``(K,)``."""
         return torch.digamma(self.alpha.to(phi.dtype) + phi.sum(0))
+
+    def log_weight_range(self, n_genes: int) -> float:
+        """Nats between the largest and the smallest log weight, wherever the genes are."""
+        return _digamma_range(self.alpha, n_genes)
 
     def update(self, phi: Tensor) -> None:
         """Nothing to update: π is gone."""
@@ -107,6 +119,10 @@ class DirichletProportions(nn.Module):
         """E_q[log π_k], shape ``(K,)``."""
         return self._expected_log_pi().to(phi.dtype)
 
+    def log_weight_range(self, n_genes: int) -> float:
+        """Nats between the largest and the smallest log weight, wherever the genes are."""
+        return _digamma_range(self.alpha, n_genes)
+
     @torch.no_grad()
     def update(self, phi: Tensor) -> None:
         """Closed-form optimum ψ_k = α + n_k."""
@@ -128,6 +144,10 @@ class FixedProportions(nn.Module):
     def expected_log_weights(self, phi: Tensor) -> Tensor:
         """Log π_k, shape ``(K,)``."""
         return self.proportions.to(phi.dtype).log()
+
+    def log_weight_range(self, n_genes: int) -> float:
+        """Nats between the largest and the smallest log weight."""
+        return float(self.proportions.log().max() - self.proportions.log().min())
 
     def update(self, phi: Tensor) -> None:
         """Nothing to update: π is given."""
@@ -240,12 +260,19 @@ class Assignment(nn.Module):
             β_w.
         """
         evidence = evidence.double() / assignment_weight
+        margin = _HOPELESS + self.proportions.log_weight_range(len(evidence))
+        is_open = evidence >= evidence.amax(1, keepdim=True) - margin
+        open_evidence, basis = evidence.topk(int(is_open.sum(1).max()), dim=1)
         phi = self().double()
+        members, share = phi.sum(0, keepdim=True), phi.gather(1, basis)
         for _ in range(_MAX_FIXED_POINT_STEPS):
-            new = torch.softmax(evidence + self.proportions.expected_log_weights(phi), dim=-1)
-            change = (new - phi).abs().max()
-            phi = new
-            self.proportions.update(phi.to(self.logits.dtype))
+            log_weight = self.proportions.expected_log_weights(members)
+            new = torch.softmax(open_evidence + log_weight[basis], dim=1)
+            change = (new - share).abs().max()
+            share = new
+            members = torch.zeros_like(members)
+            members[0].index_add_(0, basis.reshape(-1), new.reshape(-1))
+            self.proportions.update(members.to(self.logits.dtype))
             if change < _FIXED_POINT_TOLERANCE:
                 break
-        self.set(phi.to(self.logits.dtype))
+        self.set(torch.zeros_like(phi).scatter_(1, basis, share).to(self.logits.dtype))

@@ -243,3 +243,29 @@ def test_every_gene_keeps_its_best_pair():
     assert active.pairs.gene.tolist() == list(range(P))
     assert active.pairs.basis.tolist() == assignment().argmax(1).tolist()
     assert active.weight.tolist() == [1.0] * P
+
+
+@pytest.mark.parametrize("concentration", [1e-4, 0.25, 8.0])
+@pytest.mark.parametrize("spread", [1.0, 30.0, 3000.0])
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_update_is_the_iteration_over_all_pairs(scheme, spread, concentration):
+    """Pairs that are left out for speed are those that no weight can bring back."""
+    assignment = make(scheme, concentration)
+    evidence = spread * torch.randn(P, K, dtype=torch.float64)
+    evidence[0, 1] = -torch.inf
+    phi, is_first = assignment().detach().numpy(), True
+    for _ in range(200):
+        # At first the non-collapsed scheme has the ψ it was left with.
+        if scheme == "fixed_pi":
+            log_weight = np.log(GIVEN)
+        elif scheme == "non-collapsed" and is_first:
+            psi = reference.array(assignment.proportions.log_concentration.exp())
+            log_weight = reference.digamma(psi)
+        else:
+            log_weight = reference.digamma(concentration + phi.sum(0))
+        new = reference.softmax(evidence.numpy() + log_weight)
+        change, phi, is_first = np.abs(new - phi).max(), new, False
+        if change < 1e-6:
+            break
+    assignment.update(evidence)
+    np.testing.assert_allclose(assignment().detach().numpy(), phi, atol=1e-9)
