@@ -154,3 +154,27 @@ def test_extreme_real_locations(name):
     terms = [1.0, 0.0] if name == "bernoulli" else [0.0, 1.0 / points[2].double()]
     for a, b, term in zip(ours[1:3], oracle[1:3], terms, strict=True):
         assert ((a - b).abs() <= 1e-6 * (b.abs() + term)).all()
+
+
+@pytest.mark.parametrize("mean", [1e-8, 1e-6, 1e-4, 1e-2])
+@pytest.mark.parametrize("logit", [-60.0, -16.0, -3.0, 0.0, 3.0, 16.0, 60.0])
+def test_zeros_of_quiet_genes(logit, mean):
+    """With dropout, log p(0) and its slope in the logit are differences of numbers of order 1.
+
+    So they are good to 1e-7 nats an entry, not to 1e-5 of themselves where they vanish. All other
+    slopes, and everything without dropout, are good to their last digits.
+    """
+    theta = torch.exp(torch.linspace(-10, 14, 100))
+    points = torch.zeros(100), torch.full((100,), mean), theta, torch.full((100,), logit)
+    for name in ("zinb", "nb", "poisson"):
+        ours = evaluate(name, points, "numba", torch.float32)
+        oracle = evaluate(name, points, "torch", torch.float64)
+        errors = [(a - b).abs() for a, b in zip(ours, oracle, strict=True)]
+        if name == "zinb":
+            assert errors[0].max() < 1.5e-7, worst(points, errors[0])
+            assert errors[3].max() < 1e-7, worst(points, errors[3])
+        else:
+            assert (errors[0] <= 1e-6 * oracle[0].abs()).all(), worst(points, errors[0])
+        assert (errors[1] <= 5e-6 * oracle[1].abs()).all(), worst(points, errors[1])
+        # Below 1e-16 the oracle itself has lost its digits.
+        assert (errors[2] <= 5e-6 * oracle[2].abs() + 1e-16).all(), worst(points, errors[2])
