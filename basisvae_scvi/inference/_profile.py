@@ -20,6 +20,9 @@ from basisvae_scvi.module import FeatureConstants
 from ._pooling import PooledCells
 
 _LOG_2PI = np.log(2.0 * np.pi)
+_ALL = slice(None)
+# Genes whose table over all shifts and bases is in memory at a time.
+_GENES_PER_BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,13 @@ class WorkingModel(ABC):
         self.level = np.asarray(constants.level, dtype=np.float64)
 
     @abstractmethod
-    def fit(self, values: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Evidence and λ of all genes under curves ``(M, B)``; both of shape ``(P, M)``."""
+    def fit(
+        self, values: np.ndarray, unit: np.ndarray, genes: slice | np.ndarray = _ALL
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Evidence and λ of some genes under curves ``(M, B)``; both of shape ``(P, M)``.
+
+        ``unit``, of shape ``(n_genes,)``, is what λ = 1 means for each of *all* genes.
+        """
 
     @abstractmethod
     def curve_sums(self, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -77,11 +85,22 @@ class WorkingModel(ABC):
         shifts
             The D shifts, or ``None`` for none (then D = 1).
         """
+        blocks = [
+            self._table(values, shifts, slice(start, start + _GENES_PER_BLOCK))
+            for start in range(0, len(self.unit), _GENES_PER_BLOCK)
+        ]
+        return ProfileTable(*(np.concatenate(parts) for parts in zip(*blocks, strict=True)))
+
+    def _table(
+        self, values: np.ndarray, shifts: np.ndarray | None, genes: slice
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Evidence, λ and index of the shift of some genes; see :meth:`table`."""
         n_shifts, n_basis, n_pools = values.shape
-        evidence, scale = self.fit(values.reshape(-1, n_pools), self.unit)
+        evidence, scale = self.fit(values.reshape(-1, n_pools), self.unit, genes)
         evidence = evidence.reshape(-1, n_shifts, n_basis)
         scale = scale.reshape(-1, n_shifts, n_basis)
-        evidence[:, :, 0], scale[:, :, 0] = self.fit(np.ones((1, n_pools)), self.level)
+        flat = np.ones((1, n_pools))
+        evidence[:, :, 0], scale[:, :, 0] = self.fit(flat, self.level, genes)
         if shifts is not None:
             log_prior = -0.5 * shifts**2 - 0.5 * _LOG_2PI
             log_prior = np.repeat(log_prior[:, None], n_basis, axis=1)
@@ -91,10 +110,10 @@ class WorkingModel(ABC):
         if shifts is not None:
             best[:, 0] = int(np.abs(shifts).argmin())
         at_best = best[:, None, :]
-        return ProfileTable(
-            evidence=np.take_along_axis(evidence, at_best, 1)[:, 0],
-            scale=np.take_along_axis(scale, at_best, 1)[:, 0],
-            shift_index=best,
+        return (
+            np.take_along_axis(evidence, at_best, 1)[:, 0],
+            np.take_along_axis(scale, at_best, 1)[:, 0],
+            best,
         )
 
 
@@ -111,13 +130,15 @@ class QuasiPoisson(WorkingModel):
         mean = pooled.total.sum(0) / pooled.exposure.sum()
         self.dispersion = np.maximum(1.0, pooled.variance / np.maximum(mean, 1e-12))
 
-    def fit(self, values: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def fit(
+        self, values: np.ndarray, unit: np.ndarray, genes: slice | np.ndarray = _ALL
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Closed form in λ; see the class."""
-        values = np.maximum(values, 1e-8)
-        counts = self.pooled.total
+        values, unit = np.maximum(values, 1e-8), unit[genes]
+        counts = self.pooled.total[:, genes]
         total = counts.sum(0)[:, None]
         expected = unit[:, None] * (values @ self.pooled.exposure)
-        psi = self.dispersion[:, None]
+        psi = self.dispersion[genes, None]
         scale = np.ones_like(expected)
         if self.scale_invariant:
             scale = (total + 1e-3) / (expected + psi)
@@ -153,15 +174,18 @@ class LeastSquares(WorkingModel):
             variance = np.maximum(pooled.variance, 1e-6 * max(pooled.variance.max(), 1e-12))
             self.y, self.precision = (pooled.total / n).T, (n / variance).T
 
-    def fit(self, values: np.ndarray, unit: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def fit(
+        self, values: np.ndarray, unit: np.ndarray, genes: slice | np.ndarray = _ALL
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Closed form in λ; see the class."""
-        cross = unit[:, None] * ((self.precision * self.y) @ values.T)
-        square = unit[:, None] ** 2 * (self.precision @ (values**2).T)
+        y, precision, unit = self.y[genes], self.precision[genes], unit[genes]
+        cross = unit[:, None] * ((precision * y) @ values.T)
+        square = unit[:, None] ** 2 * (precision @ (values**2).T)
         scale = np.ones_like(cross)
         if self.scale_invariant:
             scale = np.maximum(cross - 1.0, 0.0) / np.maximum(square, 1e-12)
         prior = -scale if self.scale_invariant else 0.0
-        constant = 0.5 * (self.precision * self.y**2).sum(1)[:, None]
+        constant = 0.5 * (precision * y**2).sum(1)[:, None]
         return scale * cross - 0.5 * scale**2 * square - constant + prior, scale
 
     def curve_sums(self, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

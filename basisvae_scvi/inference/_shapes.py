@@ -169,7 +169,7 @@ class ShapeSearch:
         zero = 0 if self.space.shifts is None else int(np.abs(self.space.shifts).argmin())
         values = curves @ self.space.evaluate[zero].T
         own = [
-            self.model.fit(values[block], self.model.unit)[0][block].diagonal()
+            self.model.fit(values[block], self.model.unit, block)[0].diagonal()
             for block in np.array_split(np.arange(len(values)), max(1, len(values) // 500))
         ]
         return np.concatenate(own)
