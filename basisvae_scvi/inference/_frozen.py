@@ -27,6 +27,8 @@ from ._pooling import pool_cells
 PROFILE_SHIFTS = 0.15 * np.arange(-20, 21)
 # The grid covers all that shifts can reach with a step like that of training.
 _MIN_GRID = 1025
+# Standard deviation of q(z) up to which two points are enough.
+_NARROW = 0.1
 # Modules draw their starting values from torch's generator, which is one for all threads.
 _GENERATOR = threading.Lock()
 
@@ -55,16 +57,24 @@ class FrozenCells:
     batch: np.ndarray
     n_obs: int
 
-    def quadrature(self) -> list[np.ndarray]:
-        """Latent coordinates ``(N, Q)`` whose plain average stands for the one over q(z).
+    def quadrature(self) -> list[tuple[float, np.ndarray]]:
+        """Weights, and latent coordinates ``(N, Q)`` that stand for q(z) in averages.
 
-        The 2 Q points of the cubature rule, exact for polynomials of the third degree.
+        In one dimension the Gauss-Hermite rule of two points, or of seven where q(z) is wide
+        against the bends of the bases; beyond, the cubature rule of 2 Q points, exact for
+        polynomials of the third degree.
         """
         if not self.sd.any():
-            return [self.mean]
+            return [(1.0, self.mean)]
         n_latent = self.mean.shape[1]
-        steps = np.sqrt(n_latent) * np.concatenate([np.eye(n_latent), -np.eye(n_latent)])
-        return [self.mean + step * self.sd for step in steps]
+        if n_latent == 1:
+            is_narrow = np.sqrt(np.mean(self.sd**2)) < _NARROW
+            steps, weights = np.polynomial.hermite_e.hermegauss(2 if is_narrow else 7)
+            steps, weights = steps[:, None], weights / weights.sum()
+        else:
+            steps = np.sqrt(n_latent) * np.concatenate([np.eye(n_latent), -np.eye(n_latent)])
+            weights = np.full(len(steps), 1.0 / len(steps))
+        return [(w, self.mean + s * self.sd) for w, s in zip(weights.tolist(), steps, strict=True)]
 
     def minibatches(self, seed: int, n_cells: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Endless minibatches ``(cell indices, z)``, each cell with a draw from q(z)."""

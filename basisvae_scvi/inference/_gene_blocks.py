@@ -234,11 +234,10 @@ class GeneBlock:
         weight = torch.zeros(len(pairs))
         total = torch.zeros(len(pairs), dtype=torch.float64)
         scale, shift = self.genes.pair_scales(pairs), self.genes.pair_shifts(pairs)
-        latent = self.cells.quadrature() if exact else [self.cells.mean]
-        for z in latent:
+        for share, z in self.cells.quadrature() if exact else [(1.0, self.cells.mean)]:
             z = torch.tensor(z, dtype=torch.float32)
             sums = self._log_likelihood(slice(None), z, pairs, weight, scale, shift)
-            total += sums.per_pair.double() / len(latent)
+            total += share * sums.per_pair.double()
         total *= self.cells.n_obs / len(self.cells.mean)
         if self.frozen.weighs_priors:
             total += self.genes.log_prior_per_pair(pairs)

@@ -87,8 +87,8 @@ class AssignGenesMixin:
         batches are those of the model's cells. Genes that the model knows are assigned anew.
 
         Genes are worked on in blocks through joblib, which may send them elsewhere, e.g. with
-        ``joblib.parallel_config(backend="dask")``. The same seed gives the same result, however
-        the blocks are cut and wherever they are worked on.
+        ``joblib.parallel_config(backend="dask")``. The same seed gives the same result wherever
+        they are worked on, and up to rounding whatever the block and the genes beside it.
 
         Parameters
         ----------
