@@ -271,11 +271,10 @@ class TestTriton:
         if name == "zinb":
             case.leaves["dropout"] = torch.tensor([-80.0, -20.0, -3.0, 0.0, 5.0, 20.0]).repeat(4)
             case.leaves["dropout"] = case.leaves["dropout"][None]
-        sums, gradients = case.check()
+        sums, gradients = case.check("sum")
         assert all(torch.isfinite(t).all() for t in (*sums, *gradients.values()) if t is not None)
         # Each on its own, however small beside the others.
         _, expected = case.run(False, UPSTREAM["sum"])
-        _, gradients = case.run(True, UPSTREAM["sum"])
         for table in {"dispersion", "dropout"} & set(expected):
             a, b = gradients[table].double().cpu(), expected[table]
             torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-30)
