@@ -1,6 +1,7 @@
 """The public model class."""
 
+from ._assign_genes import GeneAssignments
 from ._model import BasisVAE
 from ._training import INIT_METHODS
 
-__all__ = ["INIT_METHODS", "BasisVAE"]
+__all__ = ["INIT_METHODS", "BasisVAE", "GeneAssignments"]
