@@ -63,7 +63,7 @@ class Round(NamedTuple):
 # then all bases that the table lists; then those with φ > 1 % of the best. Found on the marrow
 # data of the benchmarks: five times as many steps gain another 0.3 nats a gene.
 ROUNDS = (
-    Round(0.0, temperature=1.0, n_steps=100, n_cells=256, rate=0.2, last_rate=0.05),
+    Round(0.0, temperature=1.0, n_steps=100, n_cells=128, rate=0.2, last_rate=0.05),
     Round(np.inf, temperature=4.0, n_steps=40, n_cells=128, rate=0.1, last_rate=0.03),
     Round(4.6, temperature=1.0, n_steps=60, n_cells=320, rate=0.05, last_rate=0.002),
 )
