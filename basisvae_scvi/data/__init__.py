@@ -1,5 +1,6 @@
 """What the package accepts and what it writes: fields, checks, matrix access, AnnData keys."""
 
+from ._backed import CellSplitter
 from ._checks import (
     check_binary,
     check_counts,
@@ -22,6 +23,7 @@ from ._matrices import feature_moments, iter_rows, row_sums, to_dense
 
 __all__ = [
     "DEFAULT_KEY",
+    "CellSplitter",
     "ColumnReader",
     "Keys",
     "MatrixField",

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from scvi.dataloaders import DataSplitter
 from scvi.utils import track
 from torch import Tensor
 
-from basisvae_scvi.data import describe_location, feature_moments, warn_empty
+from basisvae_scvi.data import CellSplitter, describe_location, feature_moments, warn_empty
 from basisvae_scvi.inference import (
     ENCODER_STEPS,
     AssignmentRefresher,
@@ -47,6 +46,8 @@ def default_max_epochs(n_obs: int) -> int:
 
 class TrainingMixin:
     """Starting values and training."""
+
+    _data_splitter_cls = CellSplitter
 
     def train(
         self,
@@ -90,7 +91,7 @@ class TrainingMixin:
         early_stopping
             Stop when ``elbo_validation`` no longer improves.
         datasplitter_kwargs, plan_kwargs, **trainer_kwargs
-            Passed on to :class:`scvi.dataloaders.DataSplitter`,
+            Passed on to scvi-tools' :class:`~scvi.dataloaders.DataSplitter`,
             :class:`basisvae_scvi.inference.BasisVAETrainingPlan` and
             :class:`scvi.train.Trainer`.
 
@@ -153,7 +154,7 @@ class TrainingMixin:
             )
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Last batch will have a small size")
-            splitter = DataSplitter(
+            splitter = CellSplitter(
                 self.adata_manager,
                 train_size=train_size,
                 validation_size=validation_size,

@@ -44,9 +44,11 @@ def test_training_gives_the_same_from_disk(reference, storage, tmp_path):
     adata.write_h5ad(tmp_path / "cells.h5ad")
     backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
     model = fit(backed)
-    # Cells of a minibatch come sorted from disk, so each meets another draw of the noise.
-    np.testing.assert_allclose(model.get_latent_representation(), reference[0], atol=0.05)
-    np.testing.assert_allclose(model.get_assignments(), reference[1], atol=0.05)
+    # From disk the minibatches are others, so results agree up to the noise of training ...
+    np.testing.assert_allclose(model.get_latent_representation(), reference[0], atol=0.1)
+    np.testing.assert_allclose(model.get_assignments(), reference[1], atol=0.1)
+    again = fit(backed)  # ... and are the same for the same seed.
+    np.testing.assert_array_equal(model.get_assignments(), again.get_assignments())
     backed.file.close()
 
 
