@@ -10,6 +10,7 @@ from typing import Any
 import joblib
 import torch
 from scvi.utils import track
+from threadpoolctl import threadpool_limits
 
 
 @contextmanager
@@ -26,7 +27,7 @@ def _torch_threads(n_threads: int) -> Iterator[None]:
 def _in_one_thread(caller: int, function: Callable, *arguments) -> Any:
     if os.getpid() == caller:  # threads of one process share the setting, made by the caller
         return function(*arguments)
-    with _torch_threads(1):
+    with _torch_threads(1), threadpool_limits(1, user_api="blas"):
         return function(*arguments)
 
 
@@ -64,12 +65,14 @@ def run_jobs(
         n_jobs = torch.get_num_threads()
     is_single = joblib.effective_n_jobs(n_jobs) == 1
     calls = (joblib.delayed(_in_one_thread)(os.getpid(), function, *task) for task in tasks)
-    if is_single:
-        results = (function(*task) for task in tasks)
-        return list(track(results, description=description, total=n_tasks, disable=silent))
-    with _torch_threads(1):
-        results = _start(calls, n_jobs)
-        return list(track(results, description=description, total=n_tasks, disable=silent))
+    # Matrix products are rounded by the number of their threads; one everywhere gives one result.
+    with threadpool_limits(1, user_api="blas"):
+        if is_single:
+            results = (function(*task) for task in tasks)
+            return list(track(results, description=description, total=n_tasks, disable=silent))
+        with _torch_threads(1):
+            results = _start(calls, n_jobs)
+            return list(track(results, description=description, total=n_tasks, disable=silent))
 
 
 def _start(calls: Iterable, n_jobs: int | None) -> Iterable:

@@ -87,6 +87,8 @@ class BasisVAETrainingPlan(TrainingPlan):
             raise ValueError(f"active_threshold={active_threshold} must lie in [0, 1).")
         self.assignment_update, self.active_threshold = assignment_update, active_threshold
         self.refresher = refresher
+        # scvi-tools 1.5 lets the user choose.
+        self._is_fused = kwargs.get("fused_optimizer", True)
 
     @property
     def is_closed_form(self) -> bool:
@@ -113,8 +115,8 @@ class BasisVAETrainingPlan(TrainingPlan):
         ]
         # One pass over each parameter in place of a dozen, where torch has such an update.
         kinds = {parameter.device.type for parameter in free}
-        is_fused = kinds <= {"cpu", "cuda"} and self.optimizer_name in ("Adam", "AdamW")
-        extra = {"fused": True} if is_fused else {}
+        can_fuse = kinds <= {"cpu", "cuda"} and self.optimizer_name in ("Adam", "AdamW")
+        extra = {"fused": True} if can_fuse and self._is_fused else {}
         return [{**group, **extra} for group in groups if group["params"]]
 
     def get_optimizer_creator(self) -> Callable:

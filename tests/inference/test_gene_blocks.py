@@ -225,7 +225,8 @@ def test_frozen_model_is_a_copy(trained, parts):
     assert all(p.requires_grad for p in trained.module.basis.parameters())
     grid = frozen.grid
     at_ends = frozen.functions(torch.tensor([[-6.0], [6.0]])).numpy()
-    np.testing.assert_array_equal(grid[[0, -1]], at_ends)
+    # Sums over many points and over two may be rounded differently.
+    np.testing.assert_allclose(grid[[0, -1]], at_ends, rtol=2e-6)
     assert (grid[:, BasisFunctions.flat] == 1).all()
 
 
