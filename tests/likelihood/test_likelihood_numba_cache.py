@@ -46,12 +46,42 @@ for name in sys.argv[1:]:
 print("loaded", sum(visit_block.stats.cache_hits.values()))
 """
 
+# Prints a digest of values and gradients of a problem in which every sum has many terms.
+DIGEST_PROGRAM = """
+import hashlib, sys, torch
+torch.set_num_threads(1)
+import basisvae_scvi.likelihood as bl
+from basisvae_scvi.likelihood._numba._kernel import visit_block
+{before}
+digest = hashlib.sha256()
+for name in sys.argv[1:]:
+    torch.manual_seed(0)
+    family = bl.get_likelihood(name)
+    free = [torch.rand(1, 9) + 0.5, torch.zeros(1, 9), torch.rand(301, 4), torch.randn(300, 1)]
+    free += [torch.rand(36) + 0.5, torch.randn(36)]
+    theta, logit, grid, z, scale, shift = (tensor.requires_grad_() for tensor in free)
+    observations = bl.Observations(
+        torch.poisson(2 * torch.rand(300, 9)),
+        dispersion=theta if family.has_dispersion else None,
+        dropout_logits=logit if family.has_dropout else None,
+    )
+    evaluator, weight = bl.GridBasis(grid, -3.0, 3.0), torch.rand(36)
+    with bl.use_backend("numba"):
+        sums = bl.expected_log_likelihood(
+            family, observations, z, evaluator, bl.Pairs.all(9, 4), weight, scale, shift
+        )
+    (sums.per_cell.sum() + sums.per_pair.sum()).backward()
+    for value in [sums.per_cell, sums.per_pair, *(p.grad for p in free if p.grad is not None)]:
+        digest.update(value.detach().numpy().tobytes())
+print(digest.hexdigest(), sum(visit_block.stats.cache_hits.values()))
+"""
 
-def start(*names, before="", **environment):
+
+def start(*names, program=PROGRAM, before="", **environment):
     """Start the program with only the given places for machine code."""
     environment = {k: str(v) for k, v in environment.items()}
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
-    program = PROGRAM.format(before=before)
+    program = program.format(before=before)
     return subprocess.Popen(
         [sys.executable, "-W", "error::UserWarning:numba", "-c", program, *names],
         env={"PYTHONPATH": str(PACKAGE.parent), **inherited, **environment},
@@ -62,12 +92,17 @@ def start(*names, before="", **environment):
     )
 
 
-def finish(process):
-    """Number of functions whose code was found, of a program that said nothing else."""
+def output_of(process):
+    """What a program printed that failed in nothing."""
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert errors == ""
-    return int(output.removeprefix("loaded "))
+    return output
+
+
+def finish(process):
+    """Number of functions whose code was found, of a program that said nothing else."""
+    return int(output_of(process).removeprefix("loaded "))
 
 
 def code_files(folder):
@@ -145,6 +180,20 @@ def test_without_numbas_cache_as_it_is_known_nothing_is_kept(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(_cache, name, value)
             assert not kept()
+
+
+@pytest.mark.slow
+def test_code_from_disk_computes_what_the_process_that_compiled_it_did(tmp_path):
+    """Bit for bit: a first run and a later one must end with the same model."""
+
+    def run(name):
+        process = start(name, program=DIGEST_PROGRAM, NUMBA_CACHE_DIR=tmp_path)
+        return output_of(process).split()
+
+    for name in ("zinb", "nb", "poisson"):
+        compiled, loaded = run(name), run(name)
+        assert (int(compiled[1]), int(loaded[1])) == (0, 1)
+        assert compiled[0] == loaded[0], name
 
 
 @pytest.mark.slow

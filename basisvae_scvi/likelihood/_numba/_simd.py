@@ -37,6 +37,9 @@ def compiled(*, allocates: bool = False, **options) -> Callable:
     options = {"nogil": True, "error_model": "numpy", **options}
     if not allocates:
         options["_nrt"] = False
+        # Into one function each: of two copies of a callee, optimised with different callers, the
+        # linker takes the one it saw first, and code from disk would round otherwise than new code.
+        options["forceinline"] = True
 
     def decorate(function: Callable) -> Callable:
         dispatcher = njit(**options)(function)
