@@ -38,7 +38,7 @@ def compiled(*, allocates: bool = False, **options) -> Callable:
     if not allocates:
         options["_nrt"] = False
         # Into one function each: of two copies of a callee, optimised with different callers, the
-        # linker takes the one it saw first, and code from disk would round otherwise than new code.
+        # linker takes the one it saw first, and code from disk would round otherwise than new.
         options["forceinline"] = True
 
     def decorate(function: Callable) -> Callable:
