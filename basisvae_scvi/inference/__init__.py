@@ -9,6 +9,7 @@ from ._plan import BasisVAETrainingPlan
 from ._pooling import PooledCells, pool_cells
 from ._profile import ProfileTable, working_model
 from ._shapes import CurveSpace, ShapeSearch, shift_grid
+from ._start import Start, StartSearch, apply_start
 from ._warm_start import (
     ENCODER_STEPS,
     AssignmentRefresher,
@@ -30,6 +31,9 @@ __all__ = [
     "PooledCells",
     "ProfileTable",
     "ShapeSearch",
+    "Start",
+    "StartSearch",
+    "apply_start",
     "fit_basis_functions",
     "fit_encoder",
     "fit_gene_block",

@@ -13,6 +13,7 @@ from torch import Tensor
 from basisvae_scvi.likelihood import Pairs
 from basisvae_scvi.module import OUTPUT_KEYS, BasisFunctions, BasisVAEModule, FeatureConstants
 
+from ._evidence_table import evidence_table
 from ._pooling import PooledCells, pool_cells
 from ._profile import working_model
 from ._shapes import CurveSpace, ShapeSearch, shift_grid
@@ -138,11 +139,14 @@ class Proposal:
         δ, or ``None`` without shifts.
     listed
         Pairs worth an exact look: the best bases of each gene, and the flat one.
+    volume
+        Log of what integrating λ and δ out gains over their optimum; ``None`` to hold them there.
     """
 
     scale: Tensor
     shift: Tensor | None
     listed: Tensor
+    volume: Tensor | None = None
 
     def at(self, pairs: Pairs) -> tuple[Tensor, Tensor | None]:
         """λ and δ at the pairs."""
@@ -163,10 +167,22 @@ class AssignmentRefresher:
         Number of training cells that the sample stands for.
     constants
         Data constants of the features.
+    integrates
+        Whether φ weighs bases by evidence, with λ and δ integrated out under the working model, so
+        that a basis pays for the freedom it gives to a gene. Otherwise λ and δ are held at their
+        optimum, as in the paper.
     """
 
-    def __init__(self, tensors: dict[str, Tensor], n_obs: int, constants: FeatureConstants):
+    def __init__(
+        self,
+        tensors: dict[str, Tensor],
+        n_obs: int,
+        constants: FeatureConstants,
+        *,
+        integrates: bool = False,
+    ):
         self.tensors, self.n_obs, self.constants = tensors, n_obs, constants
+        self.integrates = integrates
 
     @property
     def n_sampled(self) -> int:
@@ -182,6 +198,8 @@ class AssignmentRefresher:
         """λ and δ of all pairs from the profile table on pooled cells, and the best bases."""
         genes, device = module.genes, z.device
         size_factor = module.size_factors(tensors)
+        if self.integrates:
+            return self._propose_by_evidence(module, z, tensors[REGISTRY_KEYS.X_KEY], size_factor)
         pooled = pool_cells(
             tensors[REGISTRY_KEYS.X_KEY].cpu().numpy(),
             z.double().cpu().numpy(),
@@ -198,15 +216,32 @@ class AssignmentRefresher:
         def as_tensor(array: np.ndarray) -> Tensor:
             return torch.as_tensor(array, dtype=torch.float32, device=device)
 
-        evidence = as_tensor(table.evidence)
-        listed = torch.zeros_like(evidence, dtype=torch.bool)
-        best = evidence.topk(min(_SHORTLIST, evidence.shape[1]), dim=1).indices
-        listed.scatter_(1, best, True)
-        listed[:, BasisFunctions.flat] = True
         return Proposal(
             scale=as_tensor(table.scale).clamp_min(1e-4),
             shift=None if shifts is None else as_tensor(shifts[table.shift_index]),
-            listed=listed,
+            listed=_shortlist(as_tensor(table.evidence)),
+        )
+
+    def _propose_by_evidence(
+        self, module: BasisVAEModule, z: Tensor, x: Tensor, size_factor: Tensor | None
+    ) -> Proposal:
+        """As :meth:`_propose`, from the evidence of the structure search."""
+        factor = module.composition_factor(z)
+        size = np.ones(len(z)) if size_factor is None else size_factor.double().cpu().numpy()[:, 0]
+        if factor is not None:
+            size = size * factor.double().cpu().numpy()[:, 0]
+        table = evidence_table(
+            module, z[:, 0].double().cpu().numpy(), x.cpu().numpy(), size, self.constants
+        )
+
+        def as_tensor(array: np.ndarray) -> Tensor:
+            return torch.as_tensor(array, dtype=torch.float32, device=z.device)
+
+        return Proposal(
+            scale=as_tensor(table.scale).clamp_min(1e-4),
+            shift=as_tensor(table.shift) if module.genes.translation_invariant else None,
+            listed=_shortlist(as_tensor(table.evidence)),
+            volume=as_tensor(table.volume),
         )
 
     def _evidence(self, module: BasisVAEModule, z: Tensor, tensors, pairs: Pairs) -> Tensor:
@@ -255,6 +290,9 @@ class AssignmentRefresher:
             module.n_basis,
             fill=-torch.inf,
         )
+        if proposal.volume is not None:
+            evidence = evidence + proposal.volume
+            current = None if current is None else current + active.select(proposal.volume)
         if keep_active:
             is_better = current > active.select(evidence)
             better = Pairs(active.gene[is_better], active.basis[is_better])
@@ -262,6 +300,15 @@ class AssignmentRefresher:
             evidence[better.gene, better.basis] = current[is_better]
         module.assignment.update(evidence, module.assignment_weight)
         module.train(was_training)
+
+
+def _shortlist(evidence: Tensor) -> Tensor:
+    """Pairs worth an exact look, bool, shape ``(P, K)``."""
+    listed = torch.zeros_like(evidence, dtype=torch.bool)
+    best = evidence.topk(min(_SHORTLIST, evidence.shape[1]), dim=1).indices
+    listed.scatter_(1, best, True)
+    listed[:, BasisFunctions.flat] = True
+    return listed
 
 
 def pooled_start(matrix, z: np.ndarray, size_factor: np.ndarray | None, seed: int) -> PooledCells:

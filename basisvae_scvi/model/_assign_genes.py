@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import torch
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
 
@@ -212,6 +213,10 @@ class AssignGenesMixin:
         mean, variance = self.get_latent_representation(indices=used, return_dist=True)
         if size_factor is not None:
             size_factor = np.maximum(size_factor.astype(np.float64)[used], _MIN_SIZE_FACTOR)
+            z = torch.as_tensor(self.orientation_ * mean, dtype=torch.float32)
+            factor = self.module.composition_factor(z.to(self.module.device))
+            if factor is not None:
+                size_factor = size_factor * factor.double().cpu().numpy()[:, 0]
         batch = np.asarray(self.adata_manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY))
         n_trained = len(self._cells_to_use(None, 0))
         return FrozenCells(

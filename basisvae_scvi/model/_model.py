@@ -108,6 +108,11 @@ class BasisVAE(
     gene_prior
         ``"assigned"`` weighs the priors of λ_jk and δ_jk with φ_jk; ``"all"`` is the paper's sum
         over all pairs.
+    objective
+        ``"evidence"`` makes bases and genes pay for their freedom: curves have a smoothness prior
+        and a price, λ and δ are integrated out where bases are compared, and the structure is
+        searched with moves (``n_latent=1`` only). ``"paper"`` is the bound of the paper, in which
+        a basis costs nothing.
     n_hidden, n_layers, dropout_rate
         Encoder: units per layer, layers, dropout.
     n_hidden_basis
@@ -159,6 +164,7 @@ class BasisVAE(
         latent_weight: float = 1.0,
         assignment_weight: float = 1.0,
         gene_prior: Literal["assigned", "all"] = "assigned",
+        objective: Literal["evidence", "paper"] = "evidence",
         n_hidden: int = 128,
         n_layers: int = 1,
         dropout_rate: float = 0.1,
@@ -194,6 +200,7 @@ class BasisVAE(
             latent_weight=latent_weight,
             assignment_weight=assignment_weight,
             gene_prior=gene_prior,
+            objective=objective,
             **self._observed_latent_arguments(n_latent),
             constants=None if adata is None else self._compute_constants(likelihood),
         )
@@ -297,6 +304,7 @@ class BasisVAE(
         _check_choice(arguments["dispersion"], ("gene", "gene-batch"), "dispersion")
         _check_choice(arguments["zero_inflation"], ("gene", "latent"), "zero_inflation")
         _check_choice(arguments["gene_prior"], ("assigned", "all"), "gene_prior")
+        _check_choice(arguments["objective"], ("evidence", "paper"), "objective")
         for name in ("n_latent", "n_hidden_basis", "concentration"):
             _check_positive(arguments[name], name)
         for name in ("latent_weight", "assignment_weight"):
@@ -388,6 +396,7 @@ _CHECKED = (
     "dispersion",
     "zero_inflation",
     "gene_prior",
+    "objective",
     "n_latent",
     "n_hidden_basis",
     "concentration",

@@ -17,6 +17,8 @@ from basisvae_scvi.inference import (
     ENCODER_STEPS,
     AssignmentRefresher,
     GracefulStop,
+    StartSearch,
+    apply_start,
     fit_encoder,
     pooled_start,
     start_latent,
@@ -37,6 +39,8 @@ _CELLS_FOR_MAX_EPOCHS = 10_000
 # The refresh of q(w) looks at up to this many entries of the data matrix at a time.
 _REFRESH_CELLS = 2048
 _REFRESH_ELEMENTS = 20_000_000
+# Of the search for the structure: whoever repeats a run with another seed is to find the same.
+_SEARCH_SEED = 0
 
 
 def default_max_epochs(n_obs: int) -> int:
@@ -55,6 +59,7 @@ class TrainingMixin:
         *,
         seed: int | None = None,
         init: str = "manifold",
+        n_restarts: int = 2,
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
         train_size: float | None = None,
@@ -79,6 +84,8 @@ class TrainingMixin:
             Start of z: ``"manifold"`` (diffusion map of the cells), ``"pca"``, ``"random"``, or a
             column of ``.obs`` / key of ``.obsm``. Not used with an observed z, for query models,
             or when training is continued.
+        n_restarts
+            Searches for the structure of the genes, from different seeds; the best bound wins.
         accelerator, devices
             As in Lightning: ``"cpu"``, ``"gpu"``, ``"auto"`` …
         train_size, validation_size
@@ -87,7 +94,8 @@ class TrainingMixin:
         shuffle_set_split
             Whether the split is random.
         batch_size
-            Cells per step.
+            Cells per step. More make an epoch of many cells faster and reach the same bound; for
+            some hundred cells they are too few steps (``benchmarks/batch_size.py``).
         early_stopping
             Stop when ``elbo_validation`` no longer improves.
         datasplitter_kwargs, plan_kwargs, **trainer_kwargs
@@ -116,7 +124,7 @@ class TrainingMixin:
             plan_kwargs = dict(plan_kwargs or {})
             if not self.is_query_:
                 quiet = trainer_kwargs.get("enable_progress_bar") is False
-                refresher = self._start(split[0], init, quiet=quiet)
+                refresher = self._start(split[0], init, n_restarts, quiet=quiet)
                 plan_kwargs.setdefault("refresher", refresher)
             # Lightning leaves the mode as it finds it, and a trained model rests in eval mode.
             self.module.train()
@@ -166,11 +174,16 @@ class TrainingMixin:
 
     # -- starting values ----------------------------------------------------------------------
 
-    def _start(self, train_cells: np.ndarray, init: str, *, quiet: bool) -> AssignmentRefresher:
+    def _start(
+        self, train_cells: np.ndarray, init: str, n_restarts: int, *, quiet: bool
+    ) -> AssignmentRefresher:
         """Give a fresh model its starting values; returns what refreshes q(w) during training."""
         module, constants = self.module, self._module_constants()
         refresher = AssignmentRefresher(
-            self._load_cells(self._refresh_sample(train_cells)), len(train_cells), constants
+            self._load_cells(self._refresh_sample(train_cells)),
+            len(train_cells),
+            constants,
+            integrates=self._integrates,
         )
         if self.is_trained_:
             return refresher
@@ -191,9 +204,13 @@ class TrainingMixin:
         module.to("cpu")
         self._reset_module()
         logger.info("Searching the shapes of the genes")
-        pooled = pooled_start(matrix, z, size_factor, self.seed_)
-        n_shapes = start_shapes(module, pooled, constants, n_obs=self.adata.n_obs, seed=self.seed_)
-        logger.info("Found %d shapes beside the flat one", n_shapes)
+        if self._integrates:
+            z = self._start_structure(matrix, z, size_factor, constants, n_restarts)
+        else:
+            pooled = pooled_start(matrix, z, size_factor, self.seed_)
+            n_obs = self.adata.n_obs
+            n_shapes = start_shapes(module, pooled, constants, n_obs=n_obs, seed=self.seed_)
+            logger.info("Found %d shapes beside the flat one", n_shapes)
         if not module.observed_latent:
             batches = self._random_batches(train_cells, ENCODER_STEPS)
             losses = fit_encoder(module, batches, z)
@@ -201,8 +218,41 @@ class TrainingMixin:
                 losses, description="Ordering cells", total=ENCODER_STEPS, disable=quiet
             ):
                 pass
-        refresher(module, keep_active=False)
+        if not self._integrates:
+            refresher(module, keep_active=False)
         return refresher
+
+    @property
+    def _integrates(self) -> bool:
+        """Whether bases pay for themselves: the search then knows z, bases and genes at once."""
+        return self.module.objective == "evidence" and self.module.n_latent == 1
+
+    def _start_structure(
+        self, matrix, z: np.ndarray, size_factor: np.ndarray | None, constants, n_restarts: int
+    ) -> np.ndarray:
+        """Give the module the structure that the search finds; returns z, shape ``(N, 1)``."""
+        search = StartSearch(
+            self.module,
+            matrix,
+            size_factor,
+            constants,
+            composes=self._given_size_factor() is None,
+            seed=_SEARCH_SEED,
+        )
+        start = search.run(z[:, 0], n_restarts)
+        self.structure_ = start.found
+        if not start.has_trajectory:
+            warnings.warn(
+                "No gene changes along z beyond what noise would do: all genes start on the flat "
+                "basis, and the order of the cells means nothing. If a process is expected, check "
+                "that the cells span it, or give z a start of your own: train(init=<.obs key>).",
+                UserWarning,
+                stacklevel=4,
+            )
+        apply_start(self.module, start)
+        n_shapes = len(start.curves) if start.has_trajectory else 0
+        logger.info("Found %d shapes beside the flat one", n_shapes)
+        return start.z[:, None]
 
     def _reset_module(self) -> None:
         """Draw all parameters anew, so that the result depends on the seed of train() alone."""
@@ -224,7 +274,7 @@ class TrainingMixin:
                 module.likelihood,
                 n_latent=module.n_latent,
                 init=init,
-                seed=self.seed_,
+                seed=_SEARCH_SEED if init == "manifold" else self.seed_,
             )
         return self._given_z(init)
 

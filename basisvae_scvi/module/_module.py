@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from scvi import REGISTRY_KEYS
 from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
 from scvi.nn import Encoder
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Distribution, Normal
 
 from basisvae_scvi.likelihood import (
@@ -22,7 +23,7 @@ from basisvae_scvi.likelihood import (
 )
 
 from ._assignment import Assignment, InferenceScheme
-from ._basis import BasisFunctions
+from ._basis import Z_LIMIT, BasisFunctions
 from ._constants import OUTPUT_KEYS, TENSOR_KEYS
 from ._genes import DispersionMode, FeatureConstants, GeneParameters, ZeroInflationMode
 from ._prediction import PredictionMixin
@@ -30,7 +31,15 @@ from ._predictive import predictive_distribution
 from ._priors import kl_standard_normal
 
 _MIN_SIZE_FACTOR = 1e-6
+# Points between ±Z_LIMIT at which the composition of the libraries is known.
+_N_COMPOSITION = 241
 GenePrior = Literal["assigned", "all"]
+Objective = Literal["evidence", "paper"]
+
+
+def _without_composition(module: nn.Module, state: dict[str, Tensor], prefix: str, *_) -> None:
+    """States of models from before there was a composition have none: libraries as observed."""
+    state.setdefault(f"{prefix}composition", torch.zeros_like(module.composition))
 
 
 class BasisVAEModule(PredictionMixin, BaseModuleClass):
@@ -75,6 +84,8 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
     gene_prior
         ``"assigned"`` weighs the priors of λ_jk and δ_jk with φ_jk; ``"all"`` is the paper's sum
         over all pairs.
+    objective
+        ``"evidence"``: bases and the freedom of genes are paid for; ``"paper"``: points only.
     observed_latent
         Whether z is data; then there is no encoder.
     latent_centre, latent_spread
@@ -107,6 +118,7 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
         latent_weight: float = 1.0,
         assignment_weight: float = 1.0,
         gene_prior: GenePrior = "assigned",
+        objective: Objective = "evidence",
         observed_latent: bool = False,
         latent_centre: np.ndarray | None = None,
         latent_spread: np.ndarray | None = None,
@@ -118,6 +130,7 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
         self.gene_likelihood = gene_likelihood  # scvi-tools' RNA-seq methods ask for the name
         self.latent_weight, self.assignment_weight = latent_weight, assignment_weight
         self.gene_prior, self.observed_latent = gene_prior, observed_latent
+        self.objective = objective
         if observed_latent:
             centre = np.zeros(n_latent) if latent_centre is None else latent_centre
             spread = np.ones(n_latent) if latent_spread is None else latent_spread
@@ -155,6 +168,34 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
             zero_inflation=zero_inflation,
         )
         self.assignment = Assignment(n_input, n_basis, inference, concentration)
+        self.register_buffer("composition", torch.zeros(_N_COMPOSITION))
+        self.register_load_state_dict_pre_hook(_without_composition)
+
+    # -- composition of the libraries -----------------------------------------------------------
+
+    def set_composition(self, z: np.ndarray, log_factor: np.ndarray) -> None:
+        """Correct size factors for what else is in the library at z.
+
+        Parameters
+        ----------
+        z
+            Ascending places, shape ``(G,)``.
+        log_factor
+            Log of the factor there, shape ``(G,)``; constant beyond the ends.
+        """
+        values = np.interp(np.linspace(-Z_LIMIT, Z_LIMIT, _N_COMPOSITION), z, log_factor)
+        self.composition.copy_(torch.as_tensor(values, dtype=self.composition.dtype))
+
+    def composition_factor(self, z: Tensor) -> Tensor | None:
+        """Factor of the size factors at z ``(N, Q)``, shape ``(N, 1)``; ``None`` where it is 1."""
+        if self.n_latent > 1 or not self.composition.any():
+            return None
+        position = (z[:, 0].clamp(-Z_LIMIT, Z_LIMIT) + Z_LIMIT) * (
+            (_N_COMPOSITION - 1) / (2 * Z_LIMIT)
+        )
+        left = position.detach().floor().long().clamp(0, _N_COMPOSITION - 2)
+        values, share = self.composition.to(z.dtype), position - left
+        return (values[left] * (1 - share) + values[left + 1] * share).exp()[:, None]
 
     # -- q(z) ---------------------------------------------------------------------------------
 
@@ -231,6 +272,8 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
         self, x: Tensor, z: Tensor, size_factor: Tensor | None, batch_index: Tensor
     ) -> Observations:
         """Minibatch in the form that the likelihood backends take."""
+        factor = None if size_factor is None else self.composition_factor(z)
+        size_factor = size_factor if factor is None else size_factor * factor
         return Observations(
             x=x,
             size_factor=size_factor,
@@ -303,7 +346,8 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
         mean = expected_observation(
             self.likelihood, observations, z, evaluator, pairs, pairs.select(phi), scale, shift
         )
-        return mean, observations
+        # Fractions are of the library as it was observed.
+        return mean, replace(observations, size_factor=size_factor)
 
     def forward(
         self,

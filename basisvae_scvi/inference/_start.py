@@ -1,0 +1,258 @@
+"""Starting values of a one-dimensional model: the structure that the search has found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy import sparse
+from scipy.special import ndtri
+
+from basisvae_scvi.data import iter_rows
+from basisvae_scvi.likelihood import Pairs
+from basisvae_scvi.module import BasisVAEModule, FeatureConstants
+
+from ._pooling import pool_cells
+from ._warm_start import fit_basis_functions
+from .structure import (
+    CountEvidence,
+    CurveGrid,
+    FoundStructure,
+    GroupedGenes,
+    SettledGenes,
+    Structure,
+    find_structure,
+    posterior,
+    working_evidence,
+)
+
+# The search looks at up to so many cells and genes; what it finds is carried over to the others.
+_MAX_CELLS = 2000
+_MAX_GENES = 1000
+# Nats that a trajectory must gain over no trajectory at all. Without one, the search still gains
+# up to some tens by fitting cells and curves to noise.
+_MIN_TRAJECTORY_GAIN = 50.0
+_MIN_SCALE = 1e-4
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where training starts.
+
+    Attributes
+    ----------
+    z
+        Shape ``(N,)``.
+    points, curves
+        Support ``(C,)``, and values of the bases beside the flat one there, ``(K, C)``.
+    evidence
+        Log evidence of every gene for the flat basis and these, ``(P, K + 1)``.
+    scale, shift
+        λ and δ under each, of the same shape.
+    composition
+        Log factor of the size factors over ``grid_z``, shape ``(G,)``.
+    grid_z
+        Grid of z, shape ``(G,)``.
+    has_trajectory
+        Whether the genes change along z at all.
+    found
+        The search itself.
+    """
+
+    z: np.ndarray
+    points: np.ndarray
+    curves: np.ndarray
+    evidence: np.ndarray
+    scale: np.ndarray
+    shift: np.ndarray
+    composition: np.ndarray
+    grid_z: np.ndarray
+    has_trajectory: bool
+    found: FoundStructure
+
+
+def _rows(matrix, rows: np.ndarray):
+    """Some rows of a matrix in memory, float64."""
+    values = matrix[rows]
+    return (
+        values.astype(np.float64).tocsr() if sparse.issparse(values) else np.asarray(values, float)
+    )
+
+
+def _best_seen(total: np.ndarray) -> np.ndarray:
+    """Indices of the features that the search looks at: those with most counts."""
+    return np.sort(np.argsort(-np.abs(total), kind="stable")[:_MAX_GENES])
+
+
+class StartSearch:
+    """Search for the structure of a module's data, z included unless it is observed.
+
+    Parameters
+    ----------
+    module
+        The module; its settings are read and its parameters left alone.
+    matrix
+        Cells × genes.
+    size_factor
+        Shape ``(N,)``, or ``None`` where they do not apply.
+    constants
+        Data constants of the features.
+    composes
+        Whether size factors may be corrected for the composition of libraries.
+    seed
+        Seed.
+    """
+
+    def __init__(
+        self,
+        module: BasisVAEModule,
+        matrix,
+        size_factor: np.ndarray | None,
+        constants: FeatureConstants,
+        *,
+        composes: bool,
+        seed: int,
+    ):
+        self.module, self.matrix, self.constants = module, matrix, constants
+        self.composes, self.seed = composes and module.likelihood.is_count, seed
+        n_obs = matrix.shape[0]
+        self.size = np.ones(n_obs) if size_factor is None else np.maximum(size_factor, 1e-6)
+        self.grid = CurveGrid(module.genes.translation_invariant)
+
+    def _part(self, genes: np.ndarray) -> FeatureConstants:
+        c = self.constants
+        return FeatureConstants(c.scale[genes], c.level[genes], c.dispersion[genes], c.library)
+
+    def _evidence(self, values, size, variance, genes):
+        return working_evidence(
+            self.module.likelihood,
+            values[:, genes],
+            size,
+            variance[genes],
+            self.grid,
+            self._part(genes),
+            self.module.genes.scale_invariant,
+        )
+
+    def run(self, z: np.ndarray, n_restarts: int) -> Start:
+        """Search from cells at ``z``, shape ``(N,)``, and carry the result over to all data."""
+        module, rng = self.module, np.random.default_rng(self.seed)
+        n_obs = self.matrix.shape[0]
+        cells = np.sort(rng.choice(n_obs, min(n_obs, _MAX_CELLS), replace=False))
+        values, size = _rows(self.matrix, cells), self.size[cells]
+        pooled = pool_cells(
+            values, z[cells, None], size if module.likelihood.is_count else None, seed=self.seed
+        )
+        genes = _best_seen(pooled.total.sum(0))
+        searched = SettledGenes(
+            self._evidence(values, size, pooled.variance, genes),
+            log_z_prior=self.grid.log_z_prior,
+            fixed_cells=module.observed_latent,
+            **self._settings(),
+        )
+        starts = [z[cells]] if module.observed_latent else [z[cells], _normal_scores(z[cells])]
+        found = find_structure(searched, starts, self.seed, n_restarts)
+        has_trajectory = found.structure.total > found.flat_total + _MIN_TRAJECTORY_GAIN
+        place = z if module.observed_latent else self._all_cells(searched, found, genes)
+        everything = self._all_genes(values, size, pooled.variance, found, genes)
+        return self._start(place, found, everything, has_trajectory)
+
+    def _settings(self) -> dict:
+        alpha = getattr(self.module.assignment.proportions, "alpha", None)
+        return {
+            "concentration": 1.0 if alpha is None else float(alpha[0]),
+            "n_basis": self.module.n_basis,
+            "composes": self.composes,
+        }
+
+    def _all_cells(self, searched: SettledGenes, found: FoundStructure, genes) -> np.ndarray:
+        """E[z] of all cells, given the genes of the search, shape ``(N,)``."""
+        structure, evidence = found.structure, searched.evidence
+        weights = evidence.cell_weights(structure.curves, structure.joint, structure.scale)
+        means = []
+        for rows, block in iter_rows(self.matrix):
+            part = block[:, genes]
+            part = part.astype(np.float64) if sparse.issparse(part) else np.asarray(part, float)
+            log_likelihood = evidence.cell_log_likelihood(part, self.size[rows], weights)
+            means.append(posterior(log_likelihood, searched.log_z_prior) @ self.grid.z)
+        return np.concatenate(means)
+
+    def _all_genes(self, values, size, variance, found: FoundStructure, genes) -> Structure:
+        """All genes on the curves that were found, cells where the search has put them."""
+        if len(genes) == self.matrix.shape[1]:
+            return found.structure
+        everything = np.arange(self.matrix.shape[1])
+        evidence = self._evidence(values, size, variance, everything)
+        if isinstance(evidence, CountEvidence):
+            evidence.composition = found.composition
+        evidence.pool(found.structure.share)
+        grouped = GroupedGenes(evidence, **self._settings())
+        structure = grouped.structure(found.structure.curves, found.structure.complexity)
+        return replace(structure, share=found.structure.share)
+
+    def _start(self, z, found: FoundStructure, genes: Structure, has_trajectory: bool) -> Start:
+        rows = np.arange(len(genes.phi))[:, None]
+        columns = np.arange(genes.n_curves)
+        best = genes.at_shift.argmax(2) if genes.n_curves else np.zeros((len(rows), 0), int)
+        moving = genes.scale.first[rows, columns, best]
+        curves = found.structure.curves
+        return Start(
+            z=z,
+            points=self.grid.x,
+            curves=np.exp(curves) if self.module.likelihood.is_count else curves,
+            evidence=genes.evidence,
+            scale=np.concatenate([np.ones((len(rows), 1)), moving], axis=1),
+            shift=np.concatenate([np.zeros((len(rows), 1)), self.grid.shifts[best]], axis=1),
+            composition=found.composition,
+            grid_z=self.grid.z,
+            has_trajectory=has_trajectory,
+            found=found,
+        )
+
+
+def _normal_scores(z: np.ndarray) -> np.ndarray:
+    ranks = np.argsort(np.argsort(z, kind="stable"), kind="stable")
+    return ndtri((ranks + 0.5) / len(z))
+
+
+@torch.no_grad()
+def _set_genes(module: BasisVAEModule, start: Start) -> None:
+    """Give genes their λ and δ, and q(w) its optimum for the evidence of the search."""
+    n_genes, n_used = start.scale.shape
+    device = module.genes.feature_scale.device
+    pairs = Pairs.all(n_genes, n_used, device)
+
+    def at_pairs(values: np.ndarray) -> torch.Tensor:
+        return torch.as_tensor(values, dtype=torch.float32, device=device).reshape(-1)
+
+    scale = at_pairs(start.scale).clamp_min(_MIN_SCALE)
+    module.genes.set_state(pairs, scale, at_pairs(start.shift))
+    evidence = torch.full((n_genes, module.n_basis), -torch.inf, dtype=torch.float64)
+    evidence[:, :n_used] = torch.as_tensor(start.evidence)
+    module.assignment.update(evidence.to(device), module.assignment_weight)
+
+
+def apply_start(module: BasisVAEModule, start: Start) -> None:
+    """Make a module agree with what the search has found.
+
+    Parameters
+    ----------
+    module
+        Fresh module; changed in place.
+    start
+        What the search has found. Without a trajectory all genes start on the flat basis.
+    """
+    n_curves = len(start.curves) if start.has_trajectory else 0
+    kept = slice(0, n_curves + 1)
+    start = replace(
+        start,
+        curves=start.curves[:n_curves],
+        evidence=start.evidence[:, kept],
+        scale=start.scale[:, kept],
+        shift=start.shift[:, kept],
+        composition=start.composition if start.has_trajectory else 0.0 * start.composition,
+    )
+    fit_basis_functions(module.basis, start.points[:, None], start.curves, level_unused=True)
+    module.set_composition(start.grid_z, start.composition)
+    _set_genes(module, start)

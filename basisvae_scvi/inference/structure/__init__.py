@@ -1,0 +1,32 @@
+"""Search for the structure of the genes on a working model in which every step is closed form.
+
+Cells sit softly on a grid of z, genes softly in groups, each group has one smooth curve with a
+Gaussian-process prior, and every gene's λ and δ are integrated out. All parts pay for what they
+use: a curve its evidence, a gene its group, a cell its place. So curves can be deleted, merged and
+split, and the bound tells whether that was right.
+"""
+
+from ._cells import place_on_grid, posterior
+from ._evidence import CountEvidence, WorkingEvidence, working_evidence
+from ._grid import CurveGrid
+from ._moves import Moves
+from ._search import FoundStructure, find_structure
+from ._smooth import SmoothPrior, smooth_priors
+from ._state import GroupedGenes, SettledGenes, Structure
+
+__all__ = [
+    "CountEvidence",
+    "CurveGrid",
+    "FoundStructure",
+    "GroupedGenes",
+    "Moves",
+    "SettledGenes",
+    "SmoothPrior",
+    "Structure",
+    "WorkingEvidence",
+    "find_structure",
+    "place_on_grid",
+    "posterior",
+    "smooth_priors",
+    "working_evidence",
+]

@@ -1,0 +1,83 @@
+"""The grid on which z, shifts and curves live, so that a shift is a move by whole steps."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.special import logsumexp
+
+STEP = 0.05
+_Z_LIMIT = 3.2
+_MAX_SHIFT = 2.2
+_STEPS_PER_SHIFT = 2
+
+
+class CurveGrid:
+    """Even grids of z, of δ, and of their sum.
+
+    Parameters
+    ----------
+    translation_invariant
+        Whether genes may be shifted.
+
+    Attributes
+    ----------
+    z
+        Where cells may sit, shape ``(G,)``, in standard deviations of the prior.
+    shifts
+        The D shifts; only 0 without translation invariance.
+    x
+        Support of the curves, shape ``(C,)``: every z + δ.
+    log_z_prior, log_shift_prior
+        N(0, 1) on the grids, normalised over them, ``(G,)`` and ``(D,)``.
+    """
+
+    def __init__(self, translation_invariant: bool):
+        half = round(_Z_LIMIT / STEP)
+        self.z = STEP * np.arange(-half, half + 1)
+        stride = _STEPS_PER_SHIFT
+        reach = round(_MAX_SHIFT / (STEP * stride)) if translation_invariant else 0
+        moves = stride * np.arange(-reach, reach + 1)
+        self.shifts = STEP * moves
+        pad = stride * reach
+        self.x = STEP * np.arange(-half - pad, half + pad + 1)
+        self._index = (moves + pad)[:, None] + np.arange(len(self.z))
+        self.log_z_prior = _log_normal(self.z)
+        self.log_shift_prior = _log_normal(self.shifts)
+        self._size_weights = np.exp(_log_normal(self.x))
+
+    @property
+    def no_shift(self) -> int:
+        """Index of δ = 0."""
+        return len(self.shifts) // 2
+
+    def windows(self, curves: np.ndarray) -> np.ndarray:
+        """Curves ``(K, C)`` as cells see them under every shift, shape ``(K, D, G)``."""
+        return curves[:, self._index]
+
+    def collect(self, values: np.ndarray) -> np.ndarray:
+        """Sum what falls on every point of the support; the adjoint of :meth:`windows`.
+
+        Parameters
+        ----------
+        values
+            Values at z under every shift, shape ``(D, G)``.
+
+        Returns
+        -------
+        Shape ``(C,)``.
+        """
+        return np.bincount(self._index.ravel(), values.ravel(), minlength=len(self.x))
+
+    def moved(self, curve: np.ndarray, shift: float) -> np.ndarray:
+        """The curve x ↦ f(x + shift), shift rounded to the grid, constant beyond the ends."""
+        steps = round(shift / STEP)
+        return curve[np.clip(np.arange(len(curve)) + steps, 0, len(curve) - 1)]
+
+    def mean(self, values: np.ndarray) -> float:
+        """Mean of a function on the support under N(0, 1)."""
+        return float(values @ self._size_weights)
+
+
+def _log_normal(points: np.ndarray) -> np.ndarray:
+    log_density = -0.5 * points**2
+    return log_density - logsumexp(log_density)

@@ -1,0 +1,294 @@
+"""Moves between structures: delete, merge and split curves; each is kept only if the bound rises.
+
+A move is tried on the genes it concerns, all others held, and carried out in full only when that
+looks well. Two curves that differ by a shift alone are each known on their own window of z only,
+and on a z whose metric is slightly off they are not shifts of one another. So merges are tried
+once more with cells that may move: then one refitted curve straightens z, and the total decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import softmax
+
+from ._state import SettledGenes, Structure
+
+_LOCAL_SWEEPS = 6
+_LOCAL_TOLERANCE = 1.0
+_FULL_SWEEPS = 6
+_MIN_GAIN = 0.5
+_MAX_PASSES = 60
+# Best candidates of a pass that are carried out in full before the pass counts as failed.
+_MAX_FULL_TRIALS = 4
+_MAX_SETTLED_TRIALS = 5
+_SETTLE_ROUNDS = 8
+_MAX_REGROUPS = 4
+# Partners of each curve for a merge, nearest first.
+_MAX_PARTNERS = 4
+_MAX_PAIRS = 16
+# Groups that a split is tried on, those whose worst genes miss most.
+_MAX_SPLIT_GROUPS = 10
+# With more curves than this no further merges are looked for by moving the cells.
+_FEW_CURVES = 12
+_SPLITS_PER_GROUP = 2
+_CONCERNED = 0.05
+
+
+class Trial(NamedTuple):
+    """A move, tried on the genes it concerns.
+
+    Attributes
+    ----------
+    gain
+        By how much the bound would rise, all other genes held.
+    old
+        Indices of the curves that go.
+    curves, complexity
+        New curves and what they cost.
+    name
+        What was done.
+    """
+
+    gain: float
+    old: np.ndarray
+    curves: np.ndarray
+    complexity: np.ndarray
+    name: str
+
+
+class Moves:
+    """Moves on the structure of settled genes.
+
+    Parameters
+    ----------
+    genes
+        The genes and cells.
+    own_curves
+        Curves for single genes: a function of gene indices, returning ``(n, C)``.
+    own_evidence
+        What each gene would reach with a curve of its own, shape ``(P,)``.
+    record
+        Called with the name of every accepted move and the structure after it.
+    """
+
+    def __init__(
+        self,
+        genes: SettledGenes,
+        own_curves: Callable[[np.ndarray], np.ndarray],
+        own_evidence: np.ndarray,
+        record: Callable[[str, Structure], None],
+    ):
+        self.genes, self.own_curves, self.own_evidence = genes, own_curves, own_evidence
+        self.record = record
+
+    # -- tried on a few genes ---------------------------------------------------------------------
+
+    def _concerned(self, structure: Structure, curves: list[int]) -> np.ndarray:
+        return np.flatnonzero(structure.phi[:, np.add(curves, 1)].sum(1) > _CONCERNED)
+
+    def attempt(
+        self, name: str, structure: Structure, old: list[int], new: np.ndarray, genes: np.ndarray
+    ) -> Trial:
+        """Replace curves for the genes concerned.
+
+        Parameters
+        ----------
+        name
+            What to call it.
+        structure
+            Where to start.
+        old
+            Indices of the curves to take away.
+        new
+            Curves to put in their place, ``(K', C)``; they are refitted.
+        genes
+            Genes concerned.
+        """
+        group = self.genes
+        kept = np.setdiff1d(np.arange(structure.n_curves), old)
+        stays = np.r_[0, kept + 1]
+        rest = structure.phi.sum(0) - structure.phi[genes].sum(0)
+        now = group.gene_terms(structure.evidence[genes], structure.phi[genes])
+        now += group.log_partition(structure.phi.sum(0)) + structure.complexity[old].sum()
+        evidence, others = structure.evidence[genes][:, stays], rest[stays]
+        if not len(new):
+            phi = group.assign(evidence, others)
+            then = group.gene_terms(evidence, phi) + group.log_partition(others + phi.sum(0))
+            return Trial(then - now, np.asarray(old, dtype=int), new, np.zeros(0), name)
+        spilled = rest[np.add(old, 1)].sum() / len(new) if len(old) else 0.0
+        others = np.r_[others, np.full(len(new), spilled)]
+        curves, complexity = new, np.zeros(len(new))
+        looked, at_shift, scale = group.look(curves, genes)
+        phi = softmax(looked, axis=1)  # at first all of them go to the new curves
+        gain = -np.inf
+        for _ in range(_LOCAL_SWEEPS):
+            curves, complexity = group.fit_curves(phi, at_shift, scale, genes)
+            looked, at_shift, scale = group.look(curves, genes)
+            joined = np.concatenate([evidence, looked], axis=1)
+            phi = group.assign(joined, others)
+            then = group.gene_terms(joined, phi) + group.log_partition(others + phi.sum(0))
+            before, gain = gain, float(then + complexity.sum() - now)
+            if gain < before + _LOCAL_TOLERANCE:
+                break
+            phi = phi[:, len(stays) :]
+        return Trial(gain, np.asarray(old, dtype=int), curves, complexity, name)
+
+    def deletions(self, structure: Structure) -> Iterator[Trial]:
+        """Every curve taken away."""
+        nothing = np.empty((0, structure.curves.shape[1]))
+        for k in range(structure.n_curves):
+            genes = self._concerned(structure, [k])
+            yield self.attempt("delete", structure, [k], nothing, genes)
+
+    def merges(self, structure: Structure) -> Iterator[Trial]:
+        """Pairs of near curves replaced by one, refitted from either; the better of the two."""
+        for a, b in self._near_pairs(structure):
+            genes = self._concerned(structure, [a, b])
+            tries = [
+                self.attempt("merge", structure, [a, b], structure.curves[[k]], genes)
+                for k in (a, b)
+            ]
+            yield max(tries, key=lambda trial: trial.gain)
+
+    def _near_pairs(self, structure: Structure) -> list[tuple[int, int]]:
+        """Pairs (a < b) in which the genes of one lose least under the curve of the other.
+
+        Of many groups the nearest pairs only: the others are far from being one.
+        """
+        n = structure.n_curves
+        loss = np.full((n, n), np.inf)
+        for a in range(n):
+            moved = structure.evidence[:, [a + 1]] - structure.evidence[:, 1:]
+            loss[a] = structure.phi[:, a + 1] @ moved
+        np.fill_diagonal(loss, np.inf)
+        loss = np.minimum(loss, loss.T)
+        near = np.argsort(loss, axis=1, kind="stable")[:, : min(_MAX_PARTNERS, n - 1)]
+        pairs = {(min(a, b), max(a, b)) for a in range(n) for b in near[a].tolist()}
+        return sorted(pairs, key=lambda pair: loss[pair])[:_MAX_PAIRS]
+
+    def splits(self, structure: Structure) -> Iterator[Trial]:
+        """A group given a second curve: that of the gene its first one fits worst."""
+        rows = np.arange(len(structure.phi))
+        gap = self.own_evidence - structure.evidence[rows, structure.label]
+        worst_first = np.argsort(-gap, kind="stable")
+        columns = list(dict.fromkeys(structure.label[worst_first].tolist()))
+        for column in columns[:_MAX_SPLIT_GROUPS]:
+            members = np.flatnonzero(structure.phi[:, column] > 0.5)
+            worst = worst_first[structure.label[worst_first] == column][:_SPLITS_PER_GROUP]
+            for curve in self.own_curves(worst[gap[worst] > 0]):
+                old = [] if column == 0 else [column - 1]
+                new = np.concatenate([structure.curves[old], curve[None]])
+                yield self.attempt("split", structure, old, new, members)
+
+    # -- carried out ------------------------------------------------------------------------------
+
+    def carried_out(self, structure: Structure, trials: list[Trial]) -> Structure:
+        """The structure after moves that concern different curves."""
+        gone = np.concatenate([trial.old for trial in trials])
+        kept = np.setdiff1d(np.arange(structure.n_curves), gone)
+        curves = [structure.curves[kept], *(trial.curves for trial in trials)]
+        complexity = [structure.complexity[kept], *(trial.complexity for trial in trials)]
+        new = self.genes.structure(np.concatenate(curves), np.concatenate(complexity))
+        return replace(new, share=structure.share)
+
+    def improve(self, structure: Structure) -> Structure:
+        """Delete, merge and split, cells held, until nothing raises the bound."""
+        paid = structure.bound - structure.total
+        has_room = self.genes.n_basis - 1
+        for _ in range(_MAX_PASSES):
+            kinds = [(self.deletions, self.merges)]
+            if structure.n_curves < has_room:
+                kinds.append((self.splits,))
+            better = None
+            for kind in kinds:
+                trials = [trial for move in kind for trial in move(structure)]
+                better = self._first_better(structure, trials)
+                if better is not None:
+                    break
+            if better is None:
+                break
+            name, structure = better
+            structure = replace(structure, total=structure.bound - paid)
+            self.record(name, structure)
+        return structure
+
+    def _first_better(
+        self, structure: Structure, trials: list[Trial]
+    ) -> tuple[str, Structure] | None:
+        """All moves at once that concern different curves, or else the best that holds alone."""
+        trials = sorted((t for t in trials if t.gain > _MIN_GAIN), key=lambda t: -t.gain)
+        room = self.genes.n_basis - 1 - structure.n_curves
+        together = _compatible(trials, room)
+        choices = [together] if len(together) > 1 else []
+        choices += [[trial] for trial in trials[:_MAX_FULL_TRIALS]]
+        for choice in choices:
+            new = self.genes.sweep(self.carried_out(structure, choice), _FULL_SWEEPS)
+            if new.bound > structure.bound + _MIN_GAIN:
+                return "+".join(trial.name for trial in choice), new
+        return None
+
+    def merge_settled(self, structure: Structure) -> Structure:
+        """Merge curves where that pays once the cells have settled on the merged ones."""
+        merged = True
+        while merged and 1 < structure.n_curves <= _FEW_CURVES:
+            merged = False
+            trials = sorted(self.merges(structure), key=lambda trial: -trial.gain)
+            for trial in trials[:_MAX_SETTLED_TRIALS]:
+                new = self._settled(self.carried_out(structure, [trial]), structure)
+                if new.total > structure.total + _MIN_GAIN:
+                    structure, merged = new, True
+                    self.record("merge", structure)
+                    break
+            else:
+                # The cells go back to where they were.
+                structure = self.genes.at(structure.share, structure)
+        return structure
+
+    def regroup(self, structure: Structure) -> Structure:
+        """Split a group against the bound, and see whether merging then leads beyond it.
+
+        A group of two shapes that should each have gone elsewhere is left by no single move.
+        """
+        if structure.n_curves > _FEW_CURVES:
+            return structure
+        splits = sorted(self.splits(structure), key=lambda trial: -trial.gain)
+        record, self.record = self.record, lambda *_: None
+        try:
+            for trial in splits[:_MAX_REGROUPS]:
+                new = self.genes.sweep(self.carried_out(structure, [trial]), _FULL_SWEEPS)
+                new = self.merge_settled(self.genes.settle(self.genes.at(new.share, new), 2))
+                fits = new.n_curves < self.genes.n_basis
+                if fits and new.total > structure.total + _MIN_GAIN:
+                    record("regroup", new)
+                    return new
+        finally:
+            self.record = record
+        return self.genes.at(structure.share, structure)
+
+    def _settled(self, new: Structure, reference: Structure) -> Structure:
+        """Settle until better than the reference, or until it stands still."""
+        new = self.genes.at(reference.share, new)
+        for _ in range(_SETTLE_ROUNDS):
+            before = new.total
+            new = self.genes.settle(new, 1)
+            if new.total > reference.total + _MIN_GAIN or new.total - before < _MIN_GAIN:
+                break
+        return new
+
+
+def _compatible(trials: list[Trial], room: int) -> list[Trial]:
+    """From the first on, those that concern no curve of an earlier one, while there is room."""
+    chosen, touched = [], set()
+    for trial in trials:
+        concerned = set(trial.old.tolist()) or {-1}
+        growth = len(trial.curves) - len(trial.old)
+        if concerned & touched or growth > room:
+            continue
+        chosen.append(trial)
+        touched |= concerned
+        room -= growth
+    return chosen

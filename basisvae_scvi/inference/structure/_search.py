@@ -1,0 +1,297 @@
+"""Restarts of the search: seeds, moves, cells, composition; the best total wins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import logsumexp
+
+from ._cells import place_on_grid
+from ._evidence import CountEvidence, WorkingEvidence
+from ._grid import CurveGrid
+from ._moves import Moves
+from ._state import SettledGenes, Structure
+
+_BANDWIDTH = 0.25
+_SEED_CANDIDATES = 8
+_SEED_GAIN = 20.0
+_ROUNDS = 3
+_SETTLE_ROUNDS = 5
+_FIRST_SWEEPS = 10
+# How far cells may leave their place on the manifold, in standard deviations of z.
+_ANCHOR_WIDTH = 0.3
+
+
+class HistoryEntry(NamedTuple):
+    """One accepted move of the search."""
+
+    restart: int
+    move: str
+    bound: float
+    n_used_bases: int
+
+
+@dataclass
+class FoundStructure:
+    """The best structure of all restarts, and what the others found.
+
+    Attributes
+    ----------
+    grid
+        The grid of z, shifts and curves.
+    structure
+        The best one; its curves are in order of discovery.
+    flat_total
+        Total of the model in which nothing changes along z.
+    composition
+        Log factor of the size factors over the grid of z, shape ``(G,)``.
+    totals
+        Total of every restart.
+    assignments
+        φ of every restart, each ``(P, K_r + 1)``.
+    history
+        Accepted moves of all restarts.
+    """
+
+    grid: CurveGrid
+    structure: Structure
+    flat_total: float
+    composition: np.ndarray
+    totals: list[float]
+    assignments: list[np.ndarray]
+    history: list[HistoryEntry] = field(default_factory=list)
+
+
+class Restart:
+    """One search from one seed.
+
+    Parameters
+    ----------
+    genes
+        Genes and cells.
+    rng
+        Random generator.
+    index
+        Number of the restart, for the history.
+    """
+
+    def __init__(self, genes: SettledGenes, rng: np.random.Generator, index: int):
+        self.genes, self.rng, self.index = genes, rng, index
+        self.history: list[HistoryEntry] = []
+
+    def _record(self, move: str, structure: Structure) -> None:
+        n_used = len(np.unique(structure.label))
+        self.history.append(HistoryEntry(self.index, move, structure.total, n_used))
+
+    # -- curves of single genes -------------------------------------------------------------------
+
+    def own_curves(self, which: np.ndarray) -> np.ndarray:
+        """Smooth curve of each gene, unshifted, shape ``(n, C)``."""
+        genes, grid = self.genes, self.genes.grid
+        weight = np.zeros((1, len(grid.shifts)))
+        weight[0, grid.no_shift] = 1.0
+        curves = [genes.evidence.level_curve[:0].reshape(0, len(grid.x))]
+        for gene in which.tolist():
+            index = np.array([gene])
+            scale = genes.evidence.table(genes.evidence.level_curve[None], index)[1].at((0, [0]))
+            sums = genes.evidence.curve_sums(weight, self._unit_scale(scale), index)
+            curves.append(genes.evidence.fit(sums).curve[None])
+        return np.concatenate(curves)
+
+    def _unit_scale(self, scale):
+        """λ = 1 for signed curves: their level is not yet known."""
+        if self.genes.evidence.positive:
+            return scale
+        return type(scale)(np.ones_like(scale.first), np.ones_like(scale.second))
+
+    def _own_evidence(self) -> np.ndarray:
+        """What genes reach with kernel-smoothed curves of their own, shape ``(P,)``."""
+        genes, grid = self.genes, self.genes.grid
+        curves = _kernel_curves(genes.evidence, grid)
+        evidence = np.empty(len(curves))
+        for gene in range(len(curves)):
+            index = np.array([gene])
+            table, _ = genes.evidence.table(curves[[gene]], index)
+            evidence[gene] = logsumexp(table[0, 0] + grid.log_shift_prior)
+        return evidence
+
+    def seed(self, n_curves: int, own: np.ndarray) -> Structure:
+        """Curves of up to ``n_curves`` genes that the others lack most (k-means++ on evidence)."""
+        genes = self.genes
+        curves = np.empty((0, len(genes.grid.x)))
+        best = genes.evidence.flat_evidence
+        while len(curves) < n_curves:
+            missing = np.maximum(own - best, 0.0)
+            if missing.sum() <= 0:
+                break
+            n_candidates = min(_SEED_CANDIDATES, int((missing > 0).sum()))
+            share = missing / missing.sum()
+            chosen = self.rng.choice(len(missing), n_candidates, replace=False, p=share)
+            candidates = self.own_curves(chosen)
+            evidence = genes.look(candidates, genes.all_genes)[0]
+            gain = np.maximum(evidence - best[:, None], 0.0).sum(0)
+            winner = int(gain.argmax())
+            if gain[winner] < _SEED_GAIN:
+                break
+            curves = np.concatenate([curves, candidates[[winner]]])
+            best = np.maximum(best, evidence[:, winner])
+        return genes.structure(curves, np.zeros(len(curves)))
+
+    # -- the search -------------------------------------------------------------------------------
+
+    def run(self, share: np.ndarray) -> Structure:
+        """Search from cells at given places."""
+        genes = self.genes
+        self._reset_composition()
+        genes.evidence.pool(share)
+        own = self._own_evidence()
+        moves = Moves(genes, self.own_curves, own, self._record)
+        structure = genes.sweep(self.seed(genes.n_basis - 1, own), _FIRST_SWEEPS)
+        structure = genes.at(share, structure)
+        self._record("start", structure)
+        structure = self._coarse(structure)
+        structure = moves.improve(structure)
+        for _ in range(_ROUNDS):
+            before = structure
+            structure = self.compose(genes.settle(structure, _SETTLE_ROUNDS))
+            if len(genes.grid.shifts) > 1 and not genes.fixed_cells:
+                structure = moves.regroup(moves.merge_settled(structure))
+            structure = genes.settle(moves.improve(structure), _SETTLE_ROUNDS)
+            self._record("settle", structure)
+            if structure.total < before.total + 1.0:
+                break
+        return structure
+
+    def _coarse(self, structure: Structure) -> Structure:
+        """Settle under the smoothest priors, which do not follow cells that are out of place."""
+        evidence = self.genes.evidence
+        priors = evidence.priors
+        evidence.priors = priors[-2:]
+        try:
+            structure = self.genes.sweep(structure, 2)
+            structure = self.genes.at(structure.share, structure)
+            return self.genes.settle(structure, _SETTLE_ROUNDS, 2)
+        finally:
+            evidence.priors = priors
+
+    # -- composition ------------------------------------------------------------------------------
+
+    def _reset_composition(self) -> None:
+        evidence = self.genes.evidence
+        if isinstance(evidence, CountEvidence):
+            evidence.composition = np.zeros(len(self.genes.grid.z))
+            self.genes.composition_complexity = 0.0
+
+    def compose(self, structure: Structure) -> Structure:
+        """Fit the composition to the flat genes, or to a group that it would make flat."""
+        genes = self.genes
+        if not genes.composes:
+            return structure
+        best, kept = structure, (genes.evidence.composition, genes.composition_complexity)
+        level = [structure.phi[:, 0]]
+        level += [level[0] + structure.phi[:, k + 1] for k in range(structure.n_curves)]
+        for weight in level:
+            if weight.sum() < 1.0:
+                continue
+            fit = genes.evidence.fit_composition(weight)
+            genes.evidence.set_composition(fit.curve)
+            genes.composition_complexity = fit.complexity
+            new = genes.sweep(genes.structure(structure.curves, structure.complexity), 2)
+            new = self._without_idle(new, structure)
+            new = replace(new, share=structure.share, total=new.bound - _paid(structure))
+            if new.total > best.total + 1.0:
+                best, kept = new, (genes.evidence.composition, genes.composition_complexity)
+        genes.evidence.set_composition(kept[0])
+        genes.composition_complexity = kept[1]
+        if best is not structure:
+            self._record("compose", best)
+        return best
+
+    def _without_idle(self, new: Structure, old: Structure) -> Structure:
+        """Without the curves that the composition has made needless."""
+        moves = Moves(self.genes, self.own_curves, np.zeros(0), lambda *_: None)
+        for _ in range(new.n_curves):
+            trials = list(moves.deletions(new))
+            best = max(trials, key=lambda trial: trial.gain, default=None)
+            if best is None or best.gain <= 0:
+                break
+            new = moves.carried_out(new, [best])
+        return new
+
+
+def _paid(structure: Structure) -> float:
+    return structure.bound - structure.total
+
+
+def _kernel_curves(evidence: WorkingEvidence, grid: CurveGrid) -> np.ndarray:
+    """Kernel-smoothed curve of every gene at δ = 0 on the support, shape ``(P, C)``."""
+    kernel = np.exp(-0.5 * ((grid.z[:, None] - grid.z) / _BANDWIDTH) ** 2)
+    if evidence.positive:
+        count = evidence.at_grid @ kernel
+        expected = np.outer(evidence.unit, evidence.exposure @ kernel)
+        scale = evidence.total / np.maximum(evidence.unit * evidence.exposure.sum(), 1e-12)
+        pseudo = 0.5
+        curves = np.log((count + pseudo) / (expected * scale[:, None].clip(1e-12) + pseudo))
+    else:
+        top = evidence.weighted @ kernel * evidence.unit[:, None]
+        bottom = evidence.precision @ kernel * evidence.unit[:, None] ** 2
+        curves = top / (bottom + 1e-3 * bottom.max(1, keepdims=True))
+    pad = (len(grid.x) - len(grid.z)) // 2
+    curves = np.pad(curves, ((0, 0), (pad, pad)), mode="edge")
+    return np.stack([evidence.normalised(curve) for curve in curves])
+
+
+def flat_total(genes: SettledGenes, n_cells: int) -> float:
+    """Total of the model in which all genes are flat and the cells are anywhere."""
+    share = np.exp(np.broadcast_to(genes.log_z_prior, (n_cells, len(genes.grid.z))))
+    Restart(genes, np.random.default_rng(0), 0)._reset_composition()
+    genes.evidence.pool(share)
+    nothing = genes.structure(np.empty((0, len(genes.grid.x))), np.zeros(0))
+    return nothing.bound
+
+
+def find_structure(
+    genes: SettledGenes, starts: list[np.ndarray], seed: int, n_restarts: int
+) -> FoundStructure:
+    """Search from several starts and keep the structure of the best total.
+
+    Parameters
+    ----------
+    genes
+        Genes and cells.
+    starts
+        Places of the cells to start from, each ``(N,)``; restarts take turns with them.
+    seed
+        Seed.
+    n_restarts
+        Number of searches.
+    """
+    best, composition, totals, assignments, history = None, None, [], [], []
+    for index, child in enumerate(np.random.SeedSequence(seed).spawn(n_restarts)):
+        restart = Restart(genes, np.random.default_rng(child), index)
+        start = starts[index % len(starts)]
+        genes.log_anchor = -0.5 * ((genes.grid.z - start[:, None]) / _ANCHOR_WIDTH) ** 2
+        structure = restart.run(place_on_grid(genes.grid, start))
+        history += restart.history
+        totals.append(structure.total)
+        assignments.append(structure.phi)
+        if best is None or structure.total > best.total:
+            best = structure
+            composition = getattr(genes.evidence, "composition", None)
+            kept_complexity = genes.composition_complexity
+    level = flat_total(genes, len(best.share))
+    if composition is not None:
+        genes.evidence.composition = composition
+    genes.composition_complexity = kept_complexity
+    best = genes.at(best.share, best)
+    return FoundStructure(
+        genes.grid,
+        best,
+        level,
+        np.zeros(len(genes.grid.z)) if composition is None else composition,
+        totals,
+        assignments,
+        history,
+    )
