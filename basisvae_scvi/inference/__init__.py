@@ -1,5 +1,6 @@
 """How the structure is found: starting values, warm start, training plan."""
 
+from ._evidence_table import EvidenceTable, evidence_table
 from ._frozen import FrozenCells, FrozenModel
 from ._gene_blocks import GeneFit, fit_gene_block
 from ._interrupt import GracefulStop, survive_interrupt
@@ -23,6 +24,7 @@ __all__ = [
     "ENCODER_STEPS",
     "AssignmentRefresher",
     "BasisVAETrainingPlan",
+    "EvidenceTable",
     "CurveSpace",
     "FrozenCells",
     "FrozenModel",
@@ -34,6 +36,7 @@ __all__ = [
     "Start",
     "StartSearch",
     "apply_start",
+    "evidence_table",
     "fit_basis_functions",
     "fit_encoder",
     "fit_gene_block",

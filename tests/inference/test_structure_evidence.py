@@ -189,7 +189,7 @@ def test_a_wiggly_prior_costs_more_than_a_smooth_one_where_nothing_wiggles():
 
 @pytest.mark.parametrize("name", ["nb", "gaussian", "bernoulli"])
 def test_cells_are_placed_by_the_likelihood_of_the_model(name):
-    evidence, x, size, z, variance, constants = evidence_of(name, shift=False, seed=3)
+    evidence, x, _, _, variance, constants = evidence_of(name, shift=False, seed=3)
     grid = evidence.grid
     curve = -0.4 * (grid.x - 0.5) ** 2
     weight = np.zeros((N_GENES, 1, 1))
@@ -197,10 +197,8 @@ def test_cells_are_placed_by_the_likelihood_of_the_model(name):
     scale = np.linspace(0.5, 1.5, N_GENES)
     moments = ScaleMoments(scale[:, None, None], scale[:, None, None] ** 2)
     weights = evidence.cell_weights(curve[None], weight, moments)
-    if name == "nb":
-        size = weights.size[[0, 4, 8]]  # sizes in between are rounded to these
-    else:
-        size = np.ones(3)
+    # Sizes in between are rounded to those that the weights are made for.
+    size = weights.size[[0, 4, 8]] if name == "nb" else np.ones(3)
     found = evidence.cell_log_likelihood(x[:3], size, weights)
     shaped = np.zeros((N_GENES, len(grid.z)))
     shaped[:3] = np.exp(curve) if name == "nb" else curve

@@ -20,8 +20,9 @@ _SEED_GAIN = 20.0
 _ROUNDS = 3
 _SETTLE_ROUNDS = 5
 _FIRST_SWEEPS = 10
-# How far cells may leave their place on the manifold, in standard deviations of z.
-_ANCHOR_WIDTH = 0.3
+# How far cells may leave their place on the manifold, in standard deviations of z: farther with
+# shifts, which depend on the metric of z and hold it.
+_ANCHOR_WIDTH, _ANCHOR_WIDTH_WITH_SHIFTS = 0.3, 0.6
 
 
 class HistoryEntry(NamedTuple):
@@ -268,11 +269,12 @@ def find_structure(
     n_restarts
         Number of searches.
     """
+    width = _ANCHOR_WIDTH_WITH_SHIFTS if len(genes.grid.shifts) > 1 else _ANCHOR_WIDTH
     best, composition, totals, assignments, history = None, None, [], [], []
     for index, child in enumerate(np.random.SeedSequence(seed).spawn(n_restarts)):
         restart = Restart(genes, np.random.default_rng(child), index)
         start = starts[index % len(starts)]
-        genes.log_anchor = -0.5 * ((genes.grid.z - start[:, None]) / _ANCHOR_WIDTH) ** 2
+        genes.log_anchor = -0.5 * ((genes.grid.z - start[:, None]) / width) ** 2
         structure = restart.run(place_on_grid(genes.grid, start))
         history += restart.history
         totals.append(structure.total)

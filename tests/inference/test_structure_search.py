@@ -1,0 +1,199 @@
+"""The structure search finds what was planted, and nothing where nothing was."""
+
+import warnings
+from contextlib import nullcontext
+
+import numpy as np
+import pytest
+from model_helpers import brief_start
+from scipy.stats import spearmanr
+from sklearn.metrics import adjusted_rand_score, v_measure_score
+
+from basisvae_scvi import BasisVAE
+from basisvae_scvi.datasets import simulate_counts, toy_groups, toy_shifts
+from basisvae_scvi.inference import evidence_table, pool_cells, start_latent
+from basisvae_scvi.inference.structure import (
+    CurveGrid,
+    SettledGenes,
+    find_structure,
+    place_on_grid,
+    working_evidence,
+)
+from basisvae_scvi.likelihood import get_likelihood
+from basisvae_scvi.model._constants import feature_constants
+
+
+def settled(adata, name, shift, seed=0, n_basis=20):
+    """Genes and cells of simulated data, and where the cells start."""
+    family = get_likelihood(name)
+    x = adata.X.astype(float)
+    size = None
+    if family.is_count:
+        library = np.asarray(x.sum(1)).ravel()
+        size = library / np.median(library)
+    z = start_latent(x, size, family, n_latent=1, init="manifold", seed=seed)[:, 0]
+    grid = CurveGrid(shift)
+    evidence = working_evidence(
+        family,
+        x,
+        np.ones(len(z)) if size is None else size,
+        pool_cells(x, z[:, None], size).variance,
+        grid,
+        feature_constants(x, family, size),
+        True,
+    )
+    genes = SettledGenes(
+        evidence,
+        log_z_prior=grid.log_z_prior,
+        fixed_cells=False,
+        concentration=0.1,
+        n_basis=n_basis,
+        composes=family.is_count,
+    )
+    return genes, z
+
+
+def order(found, adata):
+    z = found.structure.share @ found.grid.z
+    return abs(spearmanr(z, adata.obs["true_z"]).statistic)
+
+
+@pytest.mark.parametrize("seed", [100, 101])
+def test_groups_of_figure_1(seed):
+    adata = toy_groups(seed=seed)
+    genes, z = settled(adata, "gaussian", shift=False)
+    found = find_structure(genes, [z], seed, 1)
+    assert v_measure_score(adata.var["true_group"], found.structure.label) == 1.0
+    assert order(found, adata) > 0.995
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [100, 101, 102])
+def test_shapes_of_figure_1_when_shifts_are_free(seed):
+    adata = toy_groups(seed=seed)
+    genes, z = settled(adata, "gaussian", shift=True)
+    found = find_structure(genes, [z], seed, 2)
+    structure, shape = found.structure, adata.var["true_shape"].to_numpy()
+    assert v_measure_score(shape, structure.label) == 1.0
+    assert order(found, adata) > 0.995
+    bump = shape == "transient"
+    curve = structure.label[bump][0] - 1
+    delta = structure.at_shift[bump, curve] @ found.grid.shifts
+    assert abs(np.corrcoef(delta, adata.var["true_shift"][bump])[0, 1]) > 0.99
+
+
+def test_one_curve_explains_figure_5():
+    adata = toy_shifts(seed=5)
+    genes, z = settled(adata, "gaussian", shift=True)
+    found = find_structure(genes, [z], 0, 1)
+    structure = found.structure
+    assert structure.n_curves == 1
+    assert (structure.label == 1).all()
+    delta = structure.at_shift[:, 0] @ found.grid.shifts
+    assert abs(np.corrcoef(delta, adata.var["true_shift"])[0, 1]) > 0.99
+
+
+@pytest.mark.slow
+def test_counts_with_flat_genes():
+    adata = simulate_counts(seed=2)
+    genes, z = settled(adata, "nb", shift=True)
+    found = find_structure(genes, [z], 0, 1)
+    label = found.structure.label
+    assert adjusted_rand_score(adata.var["true_group"], label) > 0.95
+    is_flat = (adata.var["true_shape"] == "flat").to_numpy()
+    assert (label[is_flat] == 0).mean() > 0.95
+    assert (label[~is_flat] != 0).mean() > 0.95
+    # The libraries of these cells are half made of genes that change, which bends the flat ones.
+    assert np.ptp(found.composition) > 0.05
+    assert found.structure.total > found.flat_total + 1000
+
+
+def test_the_bound_never_falls_and_is_in_the_history():
+    genes, z = settled(toy_groups(seed=103, n_obs=200), "gaussian", shift=True)
+    found = find_structure(genes, [z], 0, 1)
+    bounds = [entry.bound for entry in found.history]
+    assert len(bounds) >= 3
+    assert (np.diff(bounds) > -1.0).all()  # Laplace's evidence may fall by less than a nat
+    assert found.history[-1].n_used_bases == len(np.unique(found.structure.label))
+    assert found.totals == [found.structure.total] or np.isclose(
+        found.totals[0], found.structure.total, atol=1e-6
+    )
+
+
+def test_the_seed_decides():
+    adata = toy_groups(seed=104, n_obs=150, n_per_group=4)
+    first, second = (
+        find_structure(*_with_start(settled(adata, "gaussian", shift=False)), 7, 2)
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(first.structure.phi, second.structure.phi)
+    np.testing.assert_array_equal(first.structure.curves, second.structure.curves)
+    assert first.totals == second.totals
+
+
+def _with_start(pair):
+    genes, z = pair
+    return genes, [z]
+
+
+def train(adata, *, max_epochs=2, brief=True, **arguments):
+    BasisVAE.setup_anndata(adata)
+    model = BasisVAE(adata, gene_likelihood="nb", **arguments)
+    quiet = {"enable_progress_bar": False, "accelerator": "cpu"}
+    with brief_start() if brief else nullcontext():
+        model.train(max_epochs=max_epochs, seed=0, n_restarts=1, **quiet)
+    return model
+
+
+def test_no_trajectory_leaves_all_genes_flat():
+    adata = simulate_counts(n_obs=400, n_vars=100, shapes=("flat",), seed=105)
+    with pytest.warns(UserWarning, match=r"No gene changes along z .* train\(init="):
+        model = train(adata, n_basis=8, translation_invariant=True)
+    assert (model.get_clusters()["cluster"].astype(str) == "0").all()
+
+
+def test_the_module_takes_over_what_was_found():
+    adata = simulate_counts(n_obs=400, n_vars=60, max_shift=0.0, mean_count=3.0, seed=106)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="No gene changes along z")
+        model = train(adata, n_basis=8, max_epochs=10, brief=False)
+    structure = model.structure_.structure
+    label = model.module.assignment().argmax(1).numpy()
+    np.testing.assert_array_equal(label, structure.label)
+    assert adjusted_rand_score(adata.var["true_group"], label) > 0.95
+    composition = np.interp(0.3, model.structure_.grid.z, model.structure_.composition)
+    factor = model.module.composition_factor(model.module.basis.level.new_tensor([[0.3]]))
+    np.testing.assert_allclose(1.0 if factor is None else factor.item(), np.exp(composition), 1e-4)
+
+
+def test_evidence_table_agrees_with_the_sums_over_its_grid():
+    """Volume is evidence less optimum; mean and spread of δ are those of its posterior."""
+    adata = simulate_counts(n_obs=300, n_vars=24, mean_count=3.0, seed=107)
+    model = train(adata, n_basis=5, translation_invariant=True)
+    module = model.module
+    z = model.orientation_ * model.get_latent_representation()[:, 0]
+    x = adata.X.toarray().astype(float)
+    size = x.sum(1) / float(module.genes.library)
+    constants = model._module_constants()
+    table = evidence_table(module, z, x, size, constants)
+    grid = CurveGrid(True)
+    variance = pool_cells(x, z[:, None], size).variance
+    evidence = working_evidence(module.likelihood, x, size, variance, grid, constants, True)
+    evidence.pool(place_on_grid(grid, z))
+    points = module.basis.level.new_tensor(grid.x)[:, None]
+    curve = np.log(module.basis(points)[:, 2].detach().double().numpy())
+    values, _ = evidence.table(curve[None], np.array([3]))
+    joint = values[0, 0] + grid.log_shift_prior
+    share = np.exp(joint - joint.max())
+    total = joint.max() + np.log(share.sum())
+    share /= share.sum()
+    np.testing.assert_allclose(table.evidence[3, 2], total, rtol=1e-10)
+    np.testing.assert_allclose(table.shift_mean[3, 2], share @ grid.shifts, atol=1e-10)
+    second = share @ grid.shifts**2
+    np.testing.assert_allclose(
+        table.shift_sd[3, 2], np.sqrt(second - (share @ grid.shifts) ** 2), atol=1e-8
+    )
+    assert table.shift[3, 2] in grid.shifts
+    # A single point is worth less the better it is known: volumes fall with the counts.
+    busiest, rarest = x.sum(0).argmax(), x.sum(0).argmin()
+    assert table.volume[busiest, 0] < table.volume[rarest, 0]
