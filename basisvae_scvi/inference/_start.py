@@ -58,6 +58,8 @@ class Start:
         Whether the genes change along z at all.
     found
         The search itself.
+    searched_genes
+        Indices of the genes that it looked at.
     """
 
     z: np.ndarray
@@ -70,6 +72,7 @@ class Start:
     grid_z: np.ndarray
     has_trajectory: bool
     found: FoundStructure
+    searched_genes: np.ndarray
 
 
 def _rows(matrix, rows: np.ndarray):
@@ -102,6 +105,8 @@ class StartSearch:
         Whether size factors may be corrected for the composition of libraries.
     seed
         Seed.
+    silent
+        Whether to show no progress.
     """
 
     def __init__(
@@ -113,7 +118,9 @@ class StartSearch:
         *,
         composes: bool,
         seed: int,
+        silent: bool = True,
     ):
+        self.silent = silent
         self.module, self.matrix, self.constants = module, matrix, constants
         self.composes, self.seed = composes and module.likelihood.is_count, seed
         n_obs = matrix.shape[0]
@@ -152,11 +159,11 @@ class StartSearch:
             **self._settings(),
         )
         starts = [z[cells]] if module.observed_latent else [z[cells], _normal_scores(z[cells])]
-        found = find_structure(searched, starts, self.seed, n_restarts)
+        found = find_structure(searched, starts, self.seed, n_restarts, silent=self.silent)
         has_trajectory = found.structure.total > found.flat_total + _MIN_TRAJECTORY_GAIN
         place = z if module.observed_latent else self._all_cells(searched, found, genes)
         everything = self._all_genes(values, size, pooled.variance, found, genes)
-        return self._start(place, found, everything, has_trajectory)
+        return self._start(place, found, everything, has_trajectory, genes)
 
     def _settings(self) -> dict:
         alpha = getattr(self.module.assignment.proportions, "alpha", None)
@@ -191,7 +198,9 @@ class StartSearch:
         structure = grouped.structure(found.structure.curves, found.structure.complexity)
         return replace(structure, share=found.structure.share)
 
-    def _start(self, z, found: FoundStructure, genes: Structure, has_trajectory: bool) -> Start:
+    def _start(
+        self, z, found: FoundStructure, genes: Structure, has_trajectory: bool, searched_genes
+    ) -> Start:
         rows = np.arange(len(genes.phi))[:, None]
         columns = np.arange(genes.n_curves)
         best = genes.at_shift.argmax(2) if genes.n_curves else np.zeros((len(rows), 0), int)
@@ -208,6 +217,7 @@ class StartSearch:
             grid_z=self.grid.z,
             has_trajectory=has_trajectory,
             found=found,
+            searched_genes=searched_genes,
         )
 
 

@@ -71,39 +71,59 @@ class GenesMixin:
         """
         return self._per_gene_table(self._view().assignment)
 
-    def get_shifts(self) -> pd.DataFrame:
+    def get_shifts(
+        self, *, return_sd: bool = False
+    ) -> pd.DataFrame | tuple[pd.DataFrame, pd.DataFrame]:
         """Shift δ_jk of every gene under every basis, in units of z.
 
         A gene with δ > 0 runs through its group's course earlier. Shifts have mean 0 over the
         genes of each group; all are 0 for a model without shifts.
 
+        Parameters
+        ----------
+        return_sd
+            Whether to return standard deviations, too; see :meth:`get_gene_intervals`.
+
         Returns
         -------
-        Genes × K, float64.
+        Genes × K, float64; with ``return_sd`` a pair of such tables.
 
         Examples
         --------
         >>> model.get_shifts().loc["gene0"].shape
         (6,)
         """
-        return self._per_gene_table(self._view().shift)
+        shifts = self._per_gene_table(self._view().shift)
+        if not return_sd:
+            return shifts
+        return shifts, self._per_gene_table(self._standard_deviations()["shift"])
 
-    def get_scales(self) -> pd.DataFrame:
+    def get_scales(
+        self, *, return_sd: bool = False
+    ) -> pd.DataFrame | tuple[pd.DataFrame, pd.DataFrame]:
         """Scale λ_jk of every gene under every basis.
 
         1 is the gene's average size (for Gaussian data that of all features); all are 1 for a
         model without scales.
 
+        Parameters
+        ----------
+        return_sd
+            Whether to return standard deviations, too; see :meth:`get_gene_intervals`.
+
         Returns
         -------
-        Genes × K, float64.
+        Genes × K, float64; with ``return_sd`` a pair of such tables.
 
         Examples
         --------
         >>> bool((model.get_scales() > 0).all(axis=None))
         True
         """
-        return self._per_gene_table(self._view().scale)
+        scales = self._per_gene_table(self._view().scale)
+        if not return_sd:
+            return scales
+        return scales, self._per_gene_table(self._standard_deviations()["scale"])
 
     def get_clusters(self) -> pd.DataFrame:
         """Most probable basis of every gene, with its probability, shift and scale.

@@ -42,7 +42,9 @@ from ._accessors import AccessorsMixin
 from ._assign_genes import AssignGenesMixin
 from ._constants import feature_constants
 from ._query import QueryMixin
+from ._structure import StructureMixin
 from ._training import TrainingMixin
+from ._uncertainty import UncertaintyMixin
 
 
 def _check_choice(value: str, choices: tuple[str, ...], argument: str) -> None:
@@ -59,6 +61,8 @@ class BasisVAE(
     AccessorsMixin,
     AssignGenesMixin,
     TrainingMixin,
+    StructureMixin,
+    UncertaintyMixin,
     QueryMixin,
     RNASeqMixin,
     VAEMixin,

@@ -29,6 +29,7 @@ from basisvae_scvi.module import FeatureConstants
 
 from ._constants import observed_library
 from ._seed import resolve_seed, seeded
+from ._structure import describe_search
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +86,9 @@ class TrainingMixin:
             column of ``.obs`` / key of ``.obsm``. Not used with an observed z, for query models,
             or when training is continued.
         n_restarts
-            Searches for the structure of the genes, from different seeds; the best bound wins.
+            Searches for the structure of the genes; the best bound wins. They run side by side
+            through joblib, where :func:`joblib.parallel_config` says. :meth:`get_stability` tells
+            how far they agree.
         accelerator, devices
             As in Lightning: ``"cpu"``, ``"gpu"``, ``"auto"`` …
         train_size, validation_size
@@ -117,6 +120,8 @@ class TrainingMixin:
         >>> model.train(max_epochs=2, seed=1, enable_progress_bar=False)
         """
         self.seed_ = resolve_seed(seed)
+        if n_restarts < 1:
+            raise ValueError(f"n_restarts={n_restarts} must be at least 1.")
         if train_size is None and validation_size is None:
             train_size = 0.9 if early_stopping else 1.0
         with seeded(self.seed_):
@@ -205,7 +210,7 @@ class TrainingMixin:
         self._reset_module()
         logger.info("Searching the shapes of the genes")
         if self._integrates:
-            z = self._start_structure(matrix, z, size_factor, constants, n_restarts)
+            z = self._start_structure(matrix, z, size_factor, constants, n_restarts, quiet)
         else:
             pooled = pooled_start(matrix, z, size_factor, self.seed_)
             n_obs = self.adata.n_obs
@@ -228,7 +233,13 @@ class TrainingMixin:
         return self.module.objective == "evidence" and self.module.n_latent == 1
 
     def _start_structure(
-        self, matrix, z: np.ndarray, size_factor: np.ndarray | None, constants, n_restarts: int
+        self,
+        matrix,
+        z: np.ndarray,
+        size_factor: np.ndarray | None,
+        constants: FeatureConstants,
+        n_restarts: int,
+        quiet: bool,
     ) -> np.ndarray:
         """Give the module the structure that the search finds; returns z, shape ``(N, 1)``."""
         search = StartSearch(
@@ -238,9 +249,10 @@ class TrainingMixin:
             constants,
             composes=self._given_size_factor() is None,
             seed=_SEARCH_SEED,
+            silent=quiet,
         )
         start = search.run(z[:, 0], n_restarts)
-        self.structure_ = start.found
+        self.search_ = describe_search(start, start.searched_genes)
         if not start.has_trajectory:
             warnings.warn(
                 "No gene changes along z beyond what noise would do: all genes start on the flat "
@@ -316,10 +328,10 @@ class TrainingMixin:
 
     # -- cells --------------------------------------------------------------------------------
 
-    def _refresh_sample(self, train_cells: np.ndarray) -> np.ndarray:
+    def _refresh_sample(self, train_cells: np.ndarray, seed: int | None = None) -> np.ndarray:
         n_genes = self.module.genes.n_genes
         n_cells = min(len(train_cells), _REFRESH_CELLS, max(64, _REFRESH_ELEMENTS // n_genes))
-        rng = np.random.default_rng(self.seed_)
+        rng = np.random.default_rng(self.seed_ if seed is None else seed)
         return np.sort(rng.choice(train_cells, n_cells, replace=False))
 
     def _load_cells(self, cells: np.ndarray, *, only_latent: bool = False) -> Any:

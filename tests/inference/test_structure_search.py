@@ -157,13 +157,24 @@ def test_the_module_takes_over_what_was_found():
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="No gene changes along z")
         model = train(adata, n_basis=8, max_epochs=10, brief=False)
-    structure = model.structure_.structure
+    search = model.search_
     label = model.module.assignment().argmax(1).numpy()
-    np.testing.assert_array_equal(label, structure.label)
+    np.testing.assert_array_equal(label, search["assignments"][0].argmax(1))
     assert adjusted_rand_score(adata.var["true_group"], label) > 0.95
-    composition = np.interp(0.3, model.structure_.grid.z, model.structure_.composition)
-    factor = model.module.composition_factor(model.module.basis.level.new_tensor([[0.3]]))
-    np.testing.assert_allclose(1.0 if factor is None else factor.item(), np.exp(composition), 1e-4)
+    history = model.get_search_history()
+    assert history["bound"].iloc[-1] == search["bounds"][0] > search["flat_bound"] + 100
+    assert history["n_used_bases"].iloc[-1] == 4
+
+
+def test_composition_is_interpolated_between_its_points():
+    adata = simulate_counts(n_obs=60, n_vars=10, seed=108)
+    BasisVAE.setup_anndata(adata)
+    module = BasisVAE(adata, n_basis=3).module
+    z = module.basis.level.new_tensor([[-7.0], [-1.013], [0.4]])
+    assert module.composition_factor(z) is None
+    module.set_composition(np.array([-2.0, 2.0]), np.array([-0.2, 0.2]))
+    expected = np.exp(0.1 * np.array([-2.0, -1.013, 0.4]))
+    np.testing.assert_allclose(module.composition_factor(z)[:, 0], expected, rtol=1e-6)
 
 
 def test_evidence_table_agrees_with_the_sums_over_its_grid():

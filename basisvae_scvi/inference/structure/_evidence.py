@@ -100,6 +100,14 @@ class WorkingEvidence(ABC):
         """The same for the flat basis, each of shape ``(P,)``."""
 
     @abstractmethod
+    def second_moment(self, scale: ScaleMoments, genes: np.ndarray) -> np.ndarray:
+        """E[λ²] given the data, of the shape of ``scale``."""
+
+    @abstractmethod
+    def flat_scale_sd(self) -> np.ndarray:
+        """Standard deviation of λ under the flat basis, shape ``(P,)``."""
+
+    @abstractmethod
     def curve_sums(
         self, weight: np.ndarray, scale: ScaleMoments, genes: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -259,6 +267,16 @@ class CountEvidence(WorkingEvidence):
     def optimum(self, curves, genes):
         return self._maximise(*self._statistics(curves, genes), self.total[genes])
 
+    def second_moment(self, scale, genes):
+        if not self.scale_invariant:
+            return scale.first**2
+        return scale.first**2 * (1.0 + 1.0 / (self.total[genes, None, None] + 1.0))
+
+    def flat_scale_sd(self):
+        shape = self.total + 1.0
+        sd = np.sqrt(shape) / (1.0 + self.unit * self.exposure.sum())
+        return sd if self.scale_invariant else 0.0 * sd
+
     def flat_optimum(self):
         expected = self.unit * self.exposure.sum()
         return self._maximise(self._by_composition, expected, self.total)
@@ -364,6 +382,13 @@ class GaussianEvidence(WorkingEvidence):
     def optimum(self, curves, genes):
         value, scale = self._maximise(*self._statistics(curves, genes))
         return value + self.constant[genes, None, None], scale
+
+    def second_moment(self, scale, genes):
+        return scale.second
+
+    def flat_scale_sd(self):
+        moments = self._integrate(*self._flat)[1]
+        return np.sqrt(np.maximum(moments.second - moments.first**2, 0.0))
 
     def flat_optimum(self):
         value, scale = self._maximise(*self._flat)

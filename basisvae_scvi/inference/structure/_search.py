@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp
+
+from basisvae_scvi.inference._parallel import run_jobs
 
 from ._cells import place_on_grid
 from ._evidence import CountEvidence, WorkingEvidence
@@ -253,47 +256,76 @@ def flat_total(genes: SettledGenes, n_cells: int) -> float:
     return nothing.bound
 
 
+class _Outcome(NamedTuple):
+    """What one restart has found, and the composition under which."""
+
+    structure: Structure
+    history: list[HistoryEntry]
+    composition: np.ndarray
+    composition_complexity: float
+
+
+def _search_once(
+    genes: SettledGenes, start: np.ndarray, seed: np.random.SeedSequence, index: int
+) -> _Outcome:
+    """One restart, on evidence of its own, so that restarts can run side by side."""
+    genes = copy(genes)
+    genes.evidence = copy(genes.evidence)
+    width = _ANCHOR_WIDTH_WITH_SHIFTS if len(genes.grid.shifts) > 1 else _ANCHOR_WIDTH
+    genes.log_anchor = -0.5 * ((genes.grid.z - start[:, None]) / width) ** 2
+    restart = Restart(genes, np.random.default_rng(seed), index)
+    structure = restart.run(place_on_grid(genes.grid, start))
+    composition = getattr(genes.evidence, "composition", np.zeros(len(genes.grid.z)))
+    return _Outcome(structure, restart.history, composition, genes.composition_complexity)
+
+
 def find_structure(
-    genes: SettledGenes, starts: list[np.ndarray], seed: int, n_restarts: int
+    genes: SettledGenes,
+    starts: list[np.ndarray],
+    seed: int,
+    n_restarts: int,
+    *,
+    n_jobs: int | None = None,
+    silent: bool = True,
 ) -> FoundStructure:
     """Search from several starts and keep the structure of the best total.
 
     Parameters
     ----------
     genes
-        Genes and cells.
+        Genes and cells; left with the cells where the best structure has them.
     starts
         Places of the cells to start from, each ``(N,)``; restarts take turns with them.
     seed
         Seed.
     n_restarts
         Number of searches.
+    n_jobs
+        Searches at a time; see :func:`basisvae_scvi.inference.run_jobs`.
+    silent
+        Whether to show no progress.
     """
-    width = _ANCHOR_WIDTH_WITH_SHIFTS if len(genes.grid.shifts) > 1 else _ANCHOR_WIDTH
-    best, composition, totals, assignments, history = None, None, [], [], []
-    for index, child in enumerate(np.random.SeedSequence(seed).spawn(n_restarts)):
-        restart = Restart(genes, np.random.default_rng(child), index)
-        start = starts[index % len(starts)]
-        genes.log_anchor = -0.5 * ((genes.grid.z - start[:, None]) / width) ** 2
-        structure = restart.run(place_on_grid(genes.grid, start))
-        history += restart.history
-        totals.append(structure.total)
-        assignments.append(structure.phi)
-        if best is None or structure.total > best.total:
-            best = structure
-            composition = getattr(genes.evidence, "composition", None)
-            kept_complexity = genes.composition_complexity
-    level = flat_total(genes, len(best.share))
-    if composition is not None:
-        genes.evidence.composition = composition
-    genes.composition_complexity = kept_complexity
-    best = genes.at(best.share, best)
+    seeds = np.random.SeedSequence(seed).spawn(n_restarts)
+    tasks = [(genes, starts[i % len(starts)], child, i) for i, child in enumerate(seeds)]
+    outcomes = run_jobs(
+        _search_once,
+        tasks,
+        n_tasks=n_restarts,
+        n_jobs=n_jobs,
+        description="Searching structure",
+        silent=silent,
+    )
+    best = max(outcomes, key=lambda outcome: outcome.structure.total)
+    level = flat_total(genes, len(starts[0]))
+    if isinstance(genes.evidence, CountEvidence):
+        genes.evidence.composition = best.composition
+    genes.composition_complexity = best.composition_complexity
     return FoundStructure(
         genes.grid,
-        best,
+        genes.at(best.structure.share, best.structure),
         level,
-        np.zeros(len(genes.grid.z)) if composition is None else composition,
-        totals,
-        assignments,
-        history,
+        best.composition,
+        [outcome.structure.total for outcome in outcomes],
+        [outcome.structure.phi for outcome in outcomes],
+        [entry for outcome in outcomes for entry in outcome.history],
     )
