@@ -13,7 +13,7 @@ _KEYS = ("shift", "scale")
 # A shift is not identified if the data leave it this wide (the prior has 1), or if they leave the
 # product of shift and scale open: then the correlation of δ and log λ is near ±1.
 _WIDE_SHIFT = 0.5
-_DEPENDENT, _NARROW_SHIFT = 0.95, 0.25
+_DEPENDENT, _NARROW_SHIFT = 0.95, 0.1
 
 
 class UncertaintyMixin:

@@ -238,3 +238,16 @@ def test_places_and_what_they_cost():
     np.testing.assert_allclose(q @ grid.z, mean, atol=1e-5)
     exact = 0.5 * (variance + mean**2 - 1 - np.log(variance))
     np.testing.assert_allclose(divergence(q, grid.log_z_prior), exact, atol=2e-3)
+
+
+@pytest.mark.parametrize("sd", [0.005, 0.02, 0.06, 0.3])
+@pytest.mark.parametrize("place", [0.0, 0.031, 0.05, -0.647])
+def test_sums_over_shifts_are_integrals_however_narrow(sd, place):
+    grid = CurveGrid(True)
+    step = grid.shifts[1] - grid.shifts[0]
+    joint = (-0.5 * ((grid.shifts - place) / sd) ** 2)[None, None]
+    top = joint.max(2)
+    mass = np.exp(joint - top[..., None]).sum(2)
+    total = top + np.log(mass) + grid.between_shifts(joint, top, mass)
+    exact = np.log(sd * np.sqrt(2 * np.pi) / step)
+    np.testing.assert_allclose(total, exact, atol=2e-3)

@@ -9,6 +9,8 @@ STEP = 0.05
 _Z_LIMIT = 3.2
 _MAX_SHIFT = 2.2
 _STEPS_PER_SHIFT = 2
+# Curvature of a log integrand, in steps of δ, above which sums over the grid are not trusted.
+_NARROW = 2.0
 
 
 class CurveGrid:
@@ -67,6 +69,36 @@ class CurveGrid:
         Shape ``(C,)``.
         """
         return np.bincount(self._index.ravel(), values.ravel(), minlength=len(self.x))
+
+    def between_shifts(self, log_joint: np.ndarray, top: np.ndarray, mass: np.ndarray):
+        """What the sum over the grid of δ misses of an integral that is narrow against its step.
+
+        Sums of smooth functions over an even grid are exact to many digits down to a standard
+        deviation of about 0.7 steps. Narrower ones are normal, by the parabola through the highest
+        point and its neighbours.
+
+        Parameters
+        ----------
+        log_joint
+            Log evidence plus log prior at every shift, shape ``(P, K, D)``.
+        top, mass
+            Its maximum over shifts, and the sum of exp(log_joint − top), shape ``(P, K)``.
+
+        Returns
+        -------
+        Nats to add to the log of the sum, shape ``(P, K)``.
+        """
+        if len(self.shifts) < 3:
+            return 0.0
+        middle = log_joint.argmax(axis=2).clip(1, len(self.shifts) - 2)[..., None]
+        left, centre, right = (
+            np.take_along_axis(log_joint, middle + i, 2)[..., 0] for i in (-1, 0, 1)
+        )
+        curvature = 2.0 * centre - left - right  # in steps
+        is_narrow = (curvature > _NARROW) & (centre >= top)
+        curvature = np.where(is_narrow, curvature, 1.0)
+        integral = (right - left) ** 2 / (8.0 * curvature) + 0.5 * np.log(2 * np.pi / curvature)
+        return np.where(is_narrow, integral - np.log(mass), 0.0)
 
     def moved(self, curve: np.ndarray, shift: float) -> np.ndarray:
         """The curve x ↦ f(x + shift), shift rounded to the grid, constant beyond the ends."""

@@ -160,7 +160,7 @@ class Restart:
         for _ in range(_ROUNDS):
             before = structure
             structure = self.compose(genes.settle(structure, _SETTLE_ROUNDS))
-            if len(genes.grid.shifts) > 1 and not genes.fixed_cells:
+            if len(genes.grid.shifts) > 1:
                 structure = moves.regroup(moves.merge_settled(structure))
             structure = genes.settle(moves.improve(structure), _SETTLE_ROUNDS)
             self._record("settle", structure)

@@ -110,7 +110,8 @@ class GroupedGenes:
             at_shift = np.exp(evidence - top[..., None])
             mass = at_shift.sum(axis=2)
             at_shift /= mass[..., None]
-            parts.append((top + np.log(mass), at_shift, *scale))
+            total = top + np.log(mass) + self.grid.between_shifts(evidence, top, mass)
+            parts.append((total, at_shift, *scale))
         total, at_shift, first, second = (np.concatenate(p) for p in zip(*parts, strict=True))
         return total, at_shift, ScaleMoments(first, second)
 

@@ -1,0 +1,112 @@
+"""Standard deviations of λ and δ against simulation and against a finer integral."""
+
+import numpy as np
+import pytest
+from model_helpers import fit, small_counts
+from scipy.integrate import quad
+from scipy.stats import norm
+
+from basisvae_scvi.datasets import simulate_counts, toy_shifts
+from basisvae_scvi.inference import evidence_table
+
+
+@pytest.fixture(scope="module")
+def shifted():
+    """One shape at many positions, on the true z: λ and δ are all there is to find."""
+    adata = toy_shifts(n_obs=400, n_vars=24, max_shift=1.5, log_scale_sd=0.3, seed=3)
+    return fit(
+        adata,
+        setup={"latent_key": "true_z"},
+        max_epochs=60,
+        brief=False,
+        gene_likelihood="gaussian",
+        translation_invariant=True,
+    )
+
+
+def test_intervals_cover_the_truth_on_the_true_z(shifted):
+    """Errors in units of their standard deviation are of size 1."""
+    table, var = shifted.get_gene_intervals(0.9), shifted.adata.var
+    assert table["cluster"].nunique() == 1
+    sign = np.sign(
+        np.corrcoef(shifted.get_latent_representation()[:, 0], shifted.adata.obs.true_z)
+    )
+    truth = sign[0, 1] * var["true_shift"] / shifted.adata.obs["true_z"].std()
+    error = table["shift"] - table["shift"].mean() - (truth - truth.mean())
+    standardised = error / table["shift_sd"]
+    assert 0.5 < np.sqrt((standardised**2).mean()) < 2.0
+    assert table["shift_identified"].all()
+    ratio = np.log(table["scale"] / var["true_scale"])
+    standardised = (ratio - ratio.mean()) / (table["scale_sd"] / table["scale"])
+    assert 0.5 < np.sqrt((standardised**2).mean()) < 2.0
+
+
+def test_intervals_have_the_level_asked_for(shifted):
+    wide, narrow = shifted.get_gene_intervals(0.9), shifted.get_gene_intervals(0.5)
+    for key in ("shift", "scale"):
+        half = wide[f"{key}_upper"] - wide[key]
+        np.testing.assert_allclose(half, norm.ppf(0.95) * wide[f"{key}_sd"], rtol=1e-10)
+        half = narrow[f"{key}_upper"] - narrow[key]
+        np.testing.assert_allclose(half, norm.ppf(0.75) * narrow[f"{key}_sd"], rtol=1e-10)
+    shifts, sd = shifted.get_shifts(return_sd=True)
+    label = wide["cluster"].astype(str)
+    picked = [sd.loc[gene, label[gene]] for gene in sd.index]
+    np.testing.assert_allclose(wide["shift_sd"], picked)
+    assert shifts.equals(shifted.get_shifts())
+
+
+def test_spread_of_a_scale_is_that_of_its_posterior():
+    """Counts without shifts: λ given the data is Γ(X + 1, 1 + M), cut down by the dispersion."""
+    model = fit(small_counts(150, 12), max_epochs=2)
+    x = model.adata.X.toarray().astype(float)
+    module, constants = model.module, model._module_constants()
+    z = np.zeros(150)
+    table = evidence_table(module, z, x, np.ones(150), constants)
+    variance = x.var(0)  # one pool, which all cells are in
+    psi = np.maximum(1.0, variance / constants.scale)
+    for j in (0, 7):
+        shape = x[:, j].sum() / psi[j] + 1
+        rate = 1 + 150 * constants.scale[j] / psi[j]
+        np.testing.assert_allclose(table.scale_sd[j, 0], np.sqrt(shape) / rate, rtol=0.2)
+
+        def density(lam, power=1.0, shape=shape, rate=rate):
+            return np.exp(
+                (shape - 1) * np.log(lam * rate / (shape - 1)) - (lam * rate - shape + 1)
+            )
+
+        mass, mean, second = (
+            quad(lambda lam, p=p: lam**p * density(lam), 1e-9, 20, points=[shape / rate])[0]
+            for p in range(3)
+        )
+        exact = np.sqrt(second / mass - (mean / mass) ** 2)
+        np.testing.assert_allclose(np.sqrt(shape) / rate, exact, rtol=1e-6)
+
+
+def test_a_shift_that_a_scale_can_stand_in_for_is_not_identified():
+    """Genes of an exponential course."""
+    rng = np.random.default_rng(0)
+    adata = simulate_counts(n_obs=300, n_vars=20, seed=1)
+    z = adata.obs["true_z"].to_numpy()
+    adata.X = rng.poisson(1.5 * np.exp(0.8 * z[:, None]) * rng.uniform(0.5, 2, 20)).astype(float)
+    adata.obs["size"] = 1.0
+    model = fit(
+        adata,
+        setup={"latent_key": "true_z", "size_factor_key": "size"},
+        max_epochs=20,
+        brief=False,
+        translation_invariant=True,
+    )
+    table = model.get_gene_intervals()
+    assert (table["cluster"].astype(str) != "0").all()
+    assert not table["shift_identified"].any()
+
+
+def test_what_intervals_need():
+    with pytest.raises(ValueError, match="n_latent=1"):
+        fit(small_counts(), n_latent=2).get_gene_intervals()
+    model = fit(small_counts())
+    with pytest.raises(ValueError, match="level=1"):
+        model.get_gene_intervals(1)
+    table = model.get_gene_intervals()
+    assert not table["shift_identified"].any()  # a model without shifts
+    assert (table["shift_sd"] == 0).all()
