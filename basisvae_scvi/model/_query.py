@@ -46,7 +46,9 @@ class QueryMixin:
         Examples
         --------
         >>> import basisvae_scvi as bv
-        >>> adata = bv.datasets.simulate_counts(n_obs=120, n_vars=30, n_batches=3, seed=1)
+        >>> adata = bv.datasets.simulate_counts(
+        ...     n_obs=120, n_vars=30, n_batches=3, mean_count=3.0, seed=1
+        ... )
         >>> is_old = adata.obs["batch"] != adata.obs["batch"].iloc[0]
         >>> old, new = adata[is_old].copy(), adata[~is_old].copy()
         >>> bv.BasisVAE.setup_anndata(old, batch_key="batch")

@@ -48,7 +48,8 @@ class ActivePairs(NamedTuple):
 
 
 def _negative_entropy(phi: Tensor) -> Tensor:
-    return torch.special.xlogy(phi, phi).sum()
+    # The gradient of xlogy is 0 / 0 at pairs that are cut off.
+    return (phi * phi.clamp_min(torch.finfo(phi.dtype).tiny).log()).sum()
 
 
 def _log_dirichlet_normaliser(concentration: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -269,10 +268,20 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
         }
 
     def observations(
-        self, x: Tensor, z: Tensor, size_factor: Tensor | None, batch_index: Tensor
+        self,
+        x: Tensor,
+        z: Tensor,
+        size_factor: Tensor | None,
+        batch_index: Tensor,
+        *,
+        composes: bool = True,
     ) -> Observations:
-        """Minibatch in the form that the likelihood backends take."""
-        factor = None if size_factor is None else self.composition_factor(z)
+        """Minibatch in the form that the likelihood backends take.
+
+        With ``composes`` size factors are corrected for the composition of libraries at z.
+        """
+        composes &= size_factor is not None
+        factor = self.composition_factor(z) if composes else None
         size_factor = size_factor if factor is None else size_factor * factor
         return Observations(
             x=x,
@@ -346,8 +355,7 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
         mean = expected_observation(
             self.likelihood, observations, z, evaluator, pairs, pairs.select(phi), scale, shift
         )
-        # Fractions are of the library as it was observed.
-        return mean, replace(observations, size_factor=size_factor)
+        return mean, observations
 
     def forward(
         self,

@@ -41,7 +41,7 @@ class PredictionMixin:
         shape_only = z.new_empty(()).expand(z.shape[0], self.genes.n_genes)
         batch_index = torch.full((z.shape[0], 1), batch, device=z.device)
         size_factor = z.new_ones(z.shape[0], 1) if self.likelihood.is_count else None
-        observations = self.observations(shape_only, z, size_factor, batch_index)
+        observations = self.observations(shape_only, z, size_factor, batch_index, composes=False)
         evaluator = self.basis.evaluator(z, shift)
         weight = pairs.select(phi)
         mean = expected_observation(

@@ -269,3 +269,21 @@ def test_update_is_the_iteration_over_all_pairs(scheme, spread, concentration):
             break
     assignment.update(evidence)
     np.testing.assert_allclose(assignment().detach().numpy(), phi, atol=1e-9)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_pairs_that_are_cut_off_leave_the_gradient_finite(scheme):
+    """And equal to that of q(w) on the pairs that are kept, written out."""
+    assignment = Assignment(3, 4, scheme).double()
+    logits = torch.tensor([[0.0, 1.0, -30.0, -59.0]] * 3, dtype=torch.float64)
+    with torch.no_grad():
+        assignment.logits.copy_(logits)
+    assignment.active(1e-4).kl.backward()
+    free = logits[:, :2].clone().requires_grad_()
+    kept = torch.nn.functional.pad(torch.softmax(free, 1), (0, 2))
+    entropy = torch.special.entr(torch.softmax(free, 1)).sum()
+    (assignment.proportions.kl(kept.detach()) * 0 - entropy).backward(retain_graph=True)
+    weights = assignment.proportions.expected_log_weights(kept)[:2].detach()
+    (-(kept.sum(0)[:2] * weights).sum()).backward()
+    torch.testing.assert_close(assignment.logits.grad[:, :2], free.grad, rtol=1e-8, atol=1e-10)
+    assert (assignment.logits.grad[:, 2:].abs() < 1e-25).all()
