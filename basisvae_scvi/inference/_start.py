@@ -21,7 +21,7 @@ from .structure import (
     FoundStructure,
     GroupedGenes,
     SettledGenes,
-    Structure,
+    anchor,
     find_structure,
     posterior,
     working_evidence,
@@ -34,6 +34,7 @@ _MAX_GENES = 1000
 # up to some tens by fitting cells and curves to noise.
 _MIN_TRAJECTORY_GAIN = 50.0
 _MIN_SCALE = 1e-4
+_GENES_PER_BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -158,12 +159,25 @@ class StartSearch:
             fixed_cells=module.observed_latent,
             **self._settings(),
         )
-        starts = [z[cells]] if module.observed_latent else [z[cells], _normal_scores(z[cells])]
-        found = find_structure(searched, starts, self.seed, n_restarts, silent=self.silent)
-        has_trajectory = found.structure.total > found.flat_total + _MIN_TRAJECTORY_GAIN
-        place = z if module.observed_latent else self._all_cells(searched, found, genes)
-        everything = self._all_genes(values, size, pooled.variance, found, genes)
-        return self._start(place, found, everything, has_trajectory, genes)
+        starts = [z] if module.observed_latent else [z, _normal_scores(z)]
+        found = find_structure(
+            searched, [s[cells] for s in starts], self.seed, n_restarts, silent=self.silent
+        )
+        evidence, scale, shift = self._all_genes(values, size, pooled.variance, found)
+        curves = found.structure.curves
+        return Start(
+            z=z if module.observed_latent else self._all_cells(found, searched, genes, starts),
+            points=self.grid.x,
+            curves=np.exp(curves) if module.likelihood.is_count else curves,
+            evidence=evidence,
+            scale=scale,
+            shift=shift,
+            composition=found.composition,
+            grid_z=self.grid.z,
+            has_trajectory=found.structure.total > found.flat_total + _MIN_TRAJECTORY_GAIN,
+            found=found,
+            searched_genes=genes,
+        )
 
     def _settings(self) -> dict:
         alpha = getattr(self.module.assignment.proportions, "alpha", None)
@@ -173,7 +187,7 @@ class StartSearch:
             "composes": self.composes,
         }
 
-    def _all_cells(self, searched: SettledGenes, found: FoundStructure, genes) -> np.ndarray:
+    def _all_cells(self, found: FoundStructure, searched: SettledGenes, genes, starts):
         """E[z] of all cells, given the genes of the search, shape ``(N,)``."""
         structure, evidence = found.structure, searched.evidence
         weights = evidence.cell_weights(structure.curves, structure.joint, structure.scale)
@@ -182,43 +196,34 @@ class StartSearch:
             part = block[:, genes]
             part = part.astype(np.float64) if sparse.issparse(part) else np.asarray(part, float)
             log_likelihood = evidence.cell_log_likelihood(part, self.size[rows], weights)
-            means.append(posterior(log_likelihood, searched.log_z_prior) @ self.grid.z)
+            held = searched.log_z_prior + anchor(self.grid, starts[found.start][rows])
+            means.append(posterior(log_likelihood, held) @ self.grid.z)
         return np.concatenate(means)
 
-    def _all_genes(self, values, size, variance, found: FoundStructure, genes) -> Structure:
-        """All genes on the curves that were found, cells where the search has put them."""
-        if len(genes) == self.matrix.shape[1]:
-            return found.structure
-        everything = np.arange(self.matrix.shape[1])
-        evidence = self._evidence(values, size, variance, everything)
+    def _all_genes(self, values, size, variance, found: FoundStructure) -> tuple[np.ndarray, ...]:
+        """Evidence, λ and δ of all genes on the curves that were found, each ``(P, K + 1)``.
+
+        Block by block: the table over all shifts would not fit into memory.
+        """
+        n_genes = self.matrix.shape[1]
+        evidence = self._evidence(values, size, variance, np.arange(n_genes))
         if isinstance(evidence, CountEvidence):
             evidence.composition = found.composition
         evidence.pool(found.structure.share)
-        grouped = GroupedGenes(evidence, **self._settings())
-        structure = grouped.structure(found.structure.curves, found.structure.complexity)
-        return replace(structure, share=found.structure.share)
-
-    def _start(
-        self, z, found: FoundStructure, genes: Structure, has_trajectory: bool, searched_genes
-    ) -> Start:
-        rows = np.arange(len(genes.phi))[:, None]
-        columns = np.arange(genes.n_curves)
-        best = genes.at_shift.argmax(2) if genes.n_curves else np.zeros((len(rows), 0), int)
-        moving = genes.scale.first[rows, columns, best]
-        curves = found.structure.curves
-        return Start(
-            z=z,
-            points=self.grid.x,
-            curves=np.exp(curves) if self.module.likelihood.is_count else curves,
-            evidence=genes.evidence,
-            scale=np.concatenate([np.ones((len(rows), 1)), moving], axis=1),
-            shift=np.concatenate([np.zeros((len(rows), 1)), self.grid.shifts[best]], axis=1),
-            composition=found.composition,
-            grid_z=self.grid.z,
-            has_trajectory=has_trajectory,
-            found=found,
-            searched_genes=searched_genes,
-        )
+        grouped, curves = GroupedGenes(evidence, **self._settings()), found.structure.curves
+        flat = evidence.flat_evidence[:, None]
+        if not len(curves):
+            return flat, np.ones_like(flat), np.zeros_like(flat)
+        parts = []
+        for start in range(0, n_genes, _GENES_PER_BLOCK):
+            genes = np.arange(start, min(start + _GENES_PER_BLOCK, n_genes))
+            looked, at_shift, scale = grouped.look(curves, genes)
+            best = at_shift.argmax(2)[..., None]
+            at_best = np.take_along_axis(scale.first, best, 2)[..., 0]
+            parts.append((looked, at_best, self.grid.shifts[best[..., 0]]))
+        columns = [np.concatenate(part) for part in zip(*parts, strict=True)]
+        of_flat = flat, np.ones_like(flat), np.zeros_like(flat)
+        return tuple(np.concatenate(pair, axis=1) for pair in zip(of_flat, columns, strict=True))
 
 
 def _normal_scores(z: np.ndarray) -> np.ndarray:

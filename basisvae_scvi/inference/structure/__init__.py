@@ -10,7 +10,7 @@ from ._cells import place_on_grid, posterior
 from ._evidence import CountEvidence, WorkingEvidence, working_evidence
 from ._grid import CurveGrid
 from ._moves import Moves
-from ._search import FoundStructure, find_structure
+from ._search import FoundStructure, anchor, find_structure
 from ._smooth import SmoothPrior, smooth_priors
 from ._state import GroupedGenes, SettledGenes, Structure
 
@@ -24,6 +24,7 @@ __all__ = [
     "SmoothPrior",
     "Structure",
     "WorkingEvidence",
+    "anchor",
     "find_structure",
     "place_on_grid",
     "posterior",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -57,6 +57,8 @@ class FoundStructure:
         φ of every restart, each ``(P, K_r + 1)``.
     history
         Accepted moves of all restarts.
+    start
+        Index of the places that the best one started from.
     """
 
     grid: CurveGrid
@@ -65,7 +67,8 @@ class FoundStructure:
     composition: np.ndarray
     totals: list[float]
     assignments: list[np.ndarray]
-    history: list[HistoryEntry] = field(default_factory=list)
+    history: list[HistoryEntry]
+    start: int
 
 
 class Restart:
@@ -256,6 +259,12 @@ def flat_total(genes: SettledGenes, n_cells: int) -> float:
     return nothing.bound
 
 
+def anchor(grid: CurveGrid, start: np.ndarray) -> np.ndarray:
+    """What holds cells near the places ``(N,)`` where they start, in nats, shape ``(N, G)``."""
+    width = _ANCHOR_WIDTH_WITH_SHIFTS if len(grid.shifts) > 1 else _ANCHOR_WIDTH
+    return -0.5 * ((grid.z - start[:, None]) / width) ** 2
+
+
 class _Outcome(NamedTuple):
     """What one restart has found, and the composition under which."""
 
@@ -271,8 +280,7 @@ def _search_once(
     """One restart, on evidence of its own, so that restarts can run side by side."""
     genes = copy(genes)
     genes.evidence = copy(genes.evidence)
-    width = _ANCHOR_WIDTH_WITH_SHIFTS if len(genes.grid.shifts) > 1 else _ANCHOR_WIDTH
-    genes.log_anchor = -0.5 * ((genes.grid.z - start[:, None]) / width) ** 2
+    genes.log_anchor = anchor(genes.grid, start)
     restart = Restart(genes, np.random.default_rng(seed), index)
     structure = restart.run(place_on_grid(genes.grid, start))
     composition = getattr(genes.evidence, "composition", np.zeros(len(genes.grid.z)))
@@ -315,7 +323,8 @@ def find_structure(
         description="Searching structure",
         silent=silent,
     )
-    best = max(outcomes, key=lambda outcome: outcome.structure.total)
+    winner = int(np.argmax([outcome.structure.total for outcome in outcomes]))
+    best = outcomes[winner]
     level = flat_total(genes, len(starts[0]))
     if isinstance(genes.evidence, CountEvidence):
         genes.evidence.composition = best.composition
@@ -328,4 +337,5 @@ def find_structure(
         [outcome.structure.total for outcome in outcomes],
         [outcome.structure.phi for outcome in outcomes],
         [entry for outcome in outcomes for entry in outcome.history],
+        winner % len(starts),
     )
