@@ -106,10 +106,17 @@ def test_the_query_keeps_groups_orientation_and_range(mapped):
     assert query.get_shifts().equals(reference.get_shifts())
 
 
-def test_new_cells_follow_the_course(fitted_batches):
+def test_new_cells_follow_the_course():
     """Cells like those of the reference land where the reference would put them."""
-    query = BasisVAE.load_query_data(new_cells(), fitted_batches, accelerator="cpu")
-    known = BasisVAE.load_query_data(new_cells(("batch0",)), fitted_batches, accelerator="cpu")
+    reference = fit(
+        small_counts(300, 20, n_batches=2),
+        setup={"batch_key": "batch"},
+        max_epochs=10,
+        brief=False,
+        translation_invariant=True,
+    )
+    query = BasisVAE.load_query_data(new_cells(), reference, accelerator="cpu")
+    known = BasisVAE.load_query_data(new_cells(("batch0",)), reference, accelerator="cpu")
     train(query, 2)
     train(known, 2)
     z = query.get_latent_representation()[:, 0], known.get_latent_representation()[:, 0]
