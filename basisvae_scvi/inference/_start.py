@@ -159,7 +159,9 @@ class StartSearch:
             fixed_cells=module.observed_latent,
             **self._settings(),
         )
-        starts = [z] if module.observed_latent else [z, _normal_scores(z)]
+        # Only shifts know the metric of z, at which even ranks and normal scores are two guesses.
+        is_one = module.observed_latent or not module.genes.translation_invariant
+        starts = [z] if is_one else [z, _normal_scores(z)]
         found = find_structure(
             searched, [s[cells] for s in starts], self.seed, n_restarts, silent=self.silent
         )
