@@ -14,7 +14,7 @@ from ._pooling import pool_cells
 from .structure import CurveGrid, WorkingEvidence, place_on_grid, working_evidence
 
 _LOG_2PI = np.log(2.0 * np.pi)
-_GENES_PER_BLOCK = 512
+_GENES_PER_BLOCK = 128
 
 
 @dataclass(frozen=True)
