@@ -219,4 +219,4 @@ def test_size_factors_of_the_user_are_used():
     adata.obs["size"] = 1.0
     other = fit(adata, setup={"size_factor_key": "size"})
     difference = other.get_latent_representation() - expected.get_latent_representation()
-    assert np.abs(difference).max() > 0.01
+    assert np.abs(difference).max() > 0.04

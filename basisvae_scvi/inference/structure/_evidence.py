@@ -204,8 +204,7 @@ class CountEvidence(WorkingEvidence):
         self.theta = np.clip(self.unit / np.maximum(dispersion - 1.0, 1e-9), 1e-2, 1e6)
         self.unit = self.unit / dispersion
         self.composition = np.zeros(len(grid.z))
-        z = grid.z
-        self._composition_prior = SmoothPrior.of(z, **_COMPOSITION)
+        self._composition_prior = SmoothPrior.of(grid.z, **_COMPOSITION)
 
     def pool(self, share: np.ndarray) -> None:
         self.at_grid = np.asarray(self.values.T @ share) / self.dispersion[:, None]

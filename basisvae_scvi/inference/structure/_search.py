@@ -206,7 +206,7 @@ class Restart:
             genes.evidence.set_composition(fit.curve)
             genes.composition_complexity = fit.complexity
             new = genes.sweep(genes.structure(structure.curves, structure.complexity), 2)
-            new = self._without_idle(new, structure)
+            new = self._without_idle(new)
             new = replace(new, share=structure.share, total=new.bound - _paid(structure))
             if new.total > best.total + 1.0:
                 best, kept = new, (genes.evidence.composition, genes.composition_complexity)
@@ -216,7 +216,7 @@ class Restart:
             self._record("compose", best)
         return best
 
-    def _without_idle(self, new: Structure, old: Structure) -> Structure:
+    def _without_idle(self, new: Structure) -> Structure:
         """Without the curves that the composition has made needless."""
         moves = Moves(self.genes, self.own_curves, np.zeros(0), lambda *_: None)
         for _ in range(new.n_curves):
