@@ -1,6 +1,6 @@
 """How the structure is found: starting values, warm start, training plan."""
 
-from ._evidence_table import EvidenceTable, evidence_table
+from ._evidence_table import EvidenceTable, GenePosterior, PairEvidence
 from ._frozen import FrozenCells, FrozenModel
 from ._gene_blocks import GeneFit, fit_gene_block
 from ._interrupt import GracefulStop, survive_interrupt
@@ -29,14 +29,15 @@ __all__ = [
     "FrozenCells",
     "FrozenModel",
     "GeneFit",
+    "GenePosterior",
     "GracefulStop",
+    "PairEvidence",
     "PooledCells",
     "ProfileTable",
     "ShapeSearch",
     "Start",
     "StartSearch",
     "apply_start",
-    "evidence_table",
     "fit_basis_functions",
     "fit_encoder",
     "fit_gene_block",

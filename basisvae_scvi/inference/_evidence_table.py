@@ -29,22 +29,101 @@ class EvidenceTable:
         λ and δ at the optimum.
     volume
         ``evidence`` less the log likelihood and log priors at the optimum.
-    shift_mean, shift_sd
-        Mean and standard deviation of δ given the data.
-    scale_sd
-        Standard deviation of λ given the data, the uncertainty of δ included.
-    dependence
-        Correlation of δ and log λ given the data: near ±1, one can stand in for the other.
     """
 
     evidence: np.ndarray
     scale: np.ndarray
     shift: np.ndarray
     volume: np.ndarray
+
+
+@dataclass(frozen=True)
+class GenePosterior:
+    """What the working model knows of λ and δ of all pairs, each of shape ``(P, K)``.
+
+    Attributes
+    ----------
+    shift_mean, shift_sd
+        Mean and standard deviation of δ.
+    scale_sd
+        Standard deviation of λ, the uncertainty of δ included.
+    dependence
+        Correlation of δ and log λ: near ±1, one can stand in for the other.
+    """
+
     shift_mean: np.ndarray
     shift_sd: np.ndarray
     scale_sd: np.ndarray
     dependence: np.ndarray
+
+
+class PairEvidence:
+    """Cells on the grid and the bases of a module with one latent dimension.
+
+    Parameters
+    ----------
+    module
+        The module.
+    z
+        Latent coordinates of some cells, shape ``(N,)``.
+    values
+        Their data, cells × genes.
+    size
+        Their size factors, the composition included, shape ``(N,)``.
+    constants
+        Data constants of the features.
+    weight
+        Number of cells that each of these stands for.
+    """
+
+    def __init__(
+        self,
+        module: BasisVAEModule,
+        z: np.ndarray,
+        values: np.ndarray,
+        size: np.ndarray,
+        constants: FeatureConstants,
+        weight: float = 1.0,
+    ):
+        genes, is_count = module.genes, module.likelihood.is_count
+        self.grid, self.n_genes = CurveGrid(genes.translation_invariant), genes.n_genes
+        pooled = pool_cells(values, z[:, None], size if is_count else None)
+        self.working = working_evidence(
+            module.likelihood,
+            values,
+            size,
+            pooled.variance,
+            self.grid,
+            constants,
+            genes.scale_invariant,
+        )
+        self.working.pool(weight * place_on_grid(self.grid, z))
+        self.curves = _curves(module, self.grid)
+
+    def _in_blocks(self, look, of_flat: list[np.ndarray]) -> list[np.ndarray]:
+        """Tables of blocks of genes for the curves, one under the other, beside the flat basis."""
+        starts = range(0, self.n_genes, _GENES_PER_BLOCK)
+        genes = [np.arange(s, min(s + _GENES_PER_BLOCK, self.n_genes)) for s in starts]
+        columns = zip(*(look(self.working, self.curves, block) for block in genes), strict=True)
+        return [
+            np.concatenate([flat[:, None], np.concatenate(column)], axis=1)
+            for flat, column in zip(of_flat, columns, strict=True)
+        ]
+
+    def table(self) -> EvidenceTable:
+        """Evidence, and the optimum under every basis."""
+        optimum, scale = self.working.flat_optimum()
+        if len(self.grid.shifts) > 1:
+            optimum = optimum - 0.5 * _LOG_2PI  # the module counts δ = 0 of the flat basis
+        evidence = self.working.flat_evidence
+        of_flat = [evidence, scale, np.zeros(self.n_genes), evidence - optimum]
+        return EvidenceTable(*self._in_blocks(_optima, of_flat))
+
+    def posterior(self) -> GenePosterior:
+        """How well λ and δ are known under every basis."""
+        zero = np.zeros(self.n_genes)
+        of_flat = [zero, zero, self.working.flat_scale_sd(), zero]
+        return GenePosterior(*self._in_blocks(_moments, of_flat))
 
 
 def _curves(module: BasisVAEModule, grid: CurveGrid) -> np.ndarray:
@@ -56,27 +135,53 @@ def _curves(module: BasisVAEModule, grid: CurveGrid) -> np.ndarray:
     return np.log(values) if module.likelihood.is_count else values
 
 
-def _look(evidence: WorkingEvidence, curves: np.ndarray, genes: np.ndarray) -> list[np.ndarray]:
+def _optima(working: WorkingEvidence, curves: np.ndarray, genes: np.ndarray) -> list[np.ndarray]:
     """Columns of :class:`EvidenceTable` for some genes and the bases beside the flat one."""
-    grid = evidence.grid
-    table, scale = evidence.table(curves, genes)
-    joint = table + grid.log_shift_prior
-    total = logsumexp(joint, axis=2)
-    at_shift = np.exp(joint - total[..., None])
-    mean = at_shift @ grid.shifts
-    spread = _spread(joint, at_shift, grid.shifts)
-    first = (at_shift * scale.first).sum(2)
-    second = (at_shift * evidence.second_moment(scale, genes)).sum(2)
-    scale_sd = np.sqrt(np.maximum(second - first**2, 0.0))
-    optimum, mode = evidence.optimum(curves, genes)
-    if len(grid.shifts) > 1:
-        optimum = optimum - 0.5 * grid.shifts**2 - 0.5 * _LOG_2PI
-    best = optimum.argmax(axis=2)[..., None]
-    at_best = np.take_along_axis(optimum, best, 2)[..., 0]
-    dependence = _dependence(at_shift, grid.shifts, np.log(np.maximum(mode, 1e-12)))
-    mode = np.take_along_axis(mode, best, 2)[..., 0]
-    shift, volume = grid.shifts[best[..., 0]], total - at_best
-    return [total, mode, shift, volume, mean, spread, scale_sd, dependence]
+    grid = working.grid
+    statistics = working.statistics(curves, genes)
+    joint = working.integrate(statistics, genes)[0]
+    if len(grid.shifts) == 1:
+        joint = joint[..., 0]
+        optimum, scale = working.maximise(statistics, genes)
+        return [joint, scale[..., 0], np.zeros_like(joint), joint - optimum[..., 0]]
+    joint += grid.log_shift_prior
+    index = joint.argmax(axis=2)
+    top = np.take_along_axis(joint, index[..., None], 2)
+    mass = np.exp(joint - top).sum(axis=2)
+    evidence = top[..., 0] + np.log(mass) + grid.between_shifts(joint, mass)
+
+    def best_scale(at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        optimum, scale = working.maximise(statistics.at_shift(at), genes)
+        return optimum[..., 0], scale[..., 0]
+
+    # δ between the points of the grid, where λ is what it is between them.
+    peak = grid.peak(joint)
+    offset = np.where(peak.is_inner, peak.offset, 0.0)
+    optimum, scale = best_scale(index)
+    slope = 0.5 * (best_scale(peak.index + 1)[1] - best_scale(peak.index - 1)[1])
+    step = grid.shifts[1] - grid.shifts[0]
+    shift = grid.shifts[index] + step * offset
+    optimum = optimum - 0.5 * grid.shifts[index] ** 2 - 0.5 * _LOG_2PI
+    optimum = optimum + np.where(peak.is_inner, peak.gain, 0.0)
+    return [evidence, np.maximum(scale + offset * slope, 0.0), shift, evidence - optimum]
+
+
+def _moments(working: WorkingEvidence, curves: np.ndarray, genes: np.ndarray) -> list[np.ndarray]:
+    """Columns of :class:`GenePosterior` for some genes and the bases beside the flat one."""
+    shifts = working.grid.shifts
+    statistics = working.statistics(curves, genes)
+    table, scale = working.integrate(statistics, genes)
+    joint = table + working.grid.log_shift_prior
+    share = np.exp(joint - logsumexp(joint, axis=2, keepdims=True))
+    first = (share * scale.first).sum(2)
+    second = (share * working.second_moment(scale, genes)).sum(2)
+    mode = working.maximise(statistics, genes)[1]
+    return [
+        share @ shifts,
+        _spread(joint, share, shifts),
+        np.sqrt(np.maximum(second - first**2, 0.0)),
+        _dependence(share, shifts, np.log(np.maximum(mode, 1e-12))),
+    ]
 
 
 def _spread(joint: np.ndarray, share: np.ndarray, shifts: np.ndarray) -> np.ndarray:
@@ -105,50 +210,3 @@ def _dependence(share: np.ndarray, shifts: np.ndarray, log_scale: np.ndarray) ->
     covariance = moment(shifts * log_scale) - shift_mean * scale_mean
     power = (share @ shifts**2 - shift_mean**2) * (moment(log_scale**2) - scale_mean**2)
     return np.where(power > 1e-12, covariance / np.sqrt(np.maximum(power, 1e-12)), 0.0)
-
-
-def evidence_table(
-    module: BasisVAEModule,
-    z: np.ndarray,
-    values: np.ndarray,
-    size: np.ndarray,
-    constants: FeatureConstants,
-) -> EvidenceTable:
-    """Look at all pairs of a module with one latent dimension.
-
-    Parameters
-    ----------
-    module
-        The module.
-    z
-        Latent coordinates of some cells, shape ``(N,)``.
-    values
-        Their data, cells × genes.
-    size
-        Their size factors, the composition included, shape ``(N,)``.
-    constants
-        Data constants of the features.
-    """
-    genes, is_count = module.genes, module.likelihood.is_count
-    grid = CurveGrid(genes.translation_invariant)
-    pooled = pool_cells(values, z[:, None], size if is_count else None)
-    evidence = working_evidence(
-        module.likelihood, values, size, pooled.variance, grid, constants, genes.scale_invariant
-    )
-    evidence.pool(place_on_grid(grid, z))
-    curves, n_genes = _curves(module, grid), genes.n_genes
-    blocks = [
-        _look(evidence, curves, np.arange(start, min(start + _GENES_PER_BLOCK, n_genes)))
-        for start in range(0, n_genes, _GENES_PER_BLOCK)
-    ]
-    columns = [np.concatenate(part) for part in zip(*blocks, strict=True)]
-    flat = evidence.flat_evidence
-    flat_optimum, flat_scale = evidence.flat_optimum()
-    if len(grid.shifts) > 1:
-        flat_optimum = flat_optimum - 0.5 * _LOG_2PI  # the module counts δ = 0 of the flat basis
-    zero = np.zeros(n_genes)
-    flat_sd = evidence.flat_scale_sd()
-    of_flat = [flat, flat_scale, zero, flat - flat_optimum, zero, zero, flat_sd, zero]
-    return EvidenceTable(
-        *(np.concatenate([f[:, None], c], axis=1) for f, c in zip(of_flat, columns, strict=True))
-    )

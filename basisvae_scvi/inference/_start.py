@@ -16,7 +16,6 @@ from basisvae_scvi.module import BasisVAEModule, FeatureConstants
 from ._pooling import pool_cells
 from ._warm_start import fit_basis_functions
 from .structure import (
-    CountEvidence,
     CurveGrid,
     FoundStructure,
     GroupedGenes,
@@ -209,8 +208,7 @@ class StartSearch:
         """
         n_genes = self.matrix.shape[1]
         evidence = self._evidence(values, size, variance, np.arange(n_genes))
-        if isinstance(evidence, CountEvidence):
-            evidence.composition = found.composition
+        evidence.set_composition(found.composition, 0.0)
         evidence.pool(found.structure.share)
         grouped, curves = GroupedGenes(evidence, **self._settings()), found.structure.curves
         flat = evidence.flat_evidence[:, None]

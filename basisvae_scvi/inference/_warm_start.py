@@ -13,7 +13,7 @@ from torch import Tensor
 from basisvae_scvi.likelihood import Pairs
 from basisvae_scvi.module import OUTPUT_KEYS, BasisFunctions, BasisVAEModule, FeatureConstants
 
-from ._evidence_table import evidence_table
+from ._evidence_table import PairEvidence
 from ._pooling import PooledCells, pool_cells
 from ._profile import working_model
 from ._shapes import CurveSpace, ShapeSearch, shift_grid
@@ -230,9 +230,8 @@ class AssignmentRefresher:
         size = np.ones(len(z)) if size_factor is None else size_factor.double().cpu().numpy()[:, 0]
         if factor is not None:
             size = size * factor.double().cpu().numpy()[:, 0]
-        table = evidence_table(
-            module, z[:, 0].double().cpu().numpy(), x.cpu().numpy(), size, self.constants
-        )
+        at, weight = z[:, 0].double().cpu().numpy(), self.n_obs / self.n_sampled
+        table = PairEvidence(module, at, x.cpu().numpy(), size, self.constants, weight).table()
 
         def as_tensor(array: np.ndarray) -> Tensor:
             return torch.as_tensor(array, dtype=torch.float32, device=z.device)

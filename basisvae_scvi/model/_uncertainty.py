@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.special import ndtri
 from scvi import REGISTRY_KEYS
 
-from basisvae_scvi.inference import EvidenceTable, evidence_table
+from basisvae_scvi.inference import GenePosterior, PairEvidence
 
 _KEYS = ("shift", "scale")
 # A shift is not identified if the data leave it this wide (the prior has 1), or if they leave the
@@ -19,8 +19,8 @@ _DEPENDENT, _NARROW_SHIFT = 0.95, 0.1
 class UncertaintyMixin:
     """Standard deviations and intervals of shifts and scales; ``n_latent=1``."""
 
-    def _evidence_table(self) -> tuple[EvidenceTable, float]:
-        """Evidence of all pairs on a sample of the cells, and the share of cells in it."""
+    def _gene_posterior(self) -> GenePosterior:
+        """λ and δ of all pairs given the data; a sample of the cells stands for all of them."""
         module = self.module
         self._check_if_trained(warn=False)
         if module.n_latent > 1:
@@ -38,18 +38,16 @@ class UncertaintyMixin:
             size = (size if factor is None else size * factor).double().cpu().numpy()[:, 0]
         values = tensors[REGISTRY_KEYS.X_KEY].double().cpu().numpy()
         constants = self._module_constants()
-        table = evidence_table(module, z.astype(np.float64), values, size, constants)
-        return table, len(cells) / self.adata.n_obs
+        z, weight = z.astype(np.float64), self.adata.n_obs / len(cells)
+        return PairEvidence(module, z, values, size, constants, weight).posterior()
 
     def _standard_deviations(self) -> dict[str, np.ndarray]:
         """Standard deviations of δ and λ in canonical order and units, and their dependence."""
-        table, share = self._evidence_table()
-        view = self._view()
-        narrow = np.sqrt(share)  # the sample stands for all cells, which know more
+        posterior, view = self._gene_posterior(), self._view()
         return {
-            "shift": narrow * table.shift_sd[:, view.order],
-            "scale": narrow * table.scale_sd[:, view.order] * view.norm,
-            "dependence": self.orientation_ * table.dependence[:, view.order],
+            "shift": posterior.shift_sd[:, view.order],
+            "scale": posterior.scale_sd[:, view.order] * view.norm,
+            "dependence": self.orientation_ * posterior.dependence[:, view.order],
         }
 
     def get_gene_intervals(self, level: float = 0.9) -> pd.DataFrame:

@@ -7,7 +7,9 @@ split, and the bound tells whether that was right.
 """
 
 from ._cells import place_on_grid, posterior
-from ._evidence import CountEvidence, WorkingEvidence, working_evidence
+from ._counts import CountEvidence
+from ._evidence import WorkingEvidence
+from ._families import working_evidence
 from ._grid import CurveGrid
 from ._moves import Moves
 from ._search import FoundStructure, anchor, find_structure

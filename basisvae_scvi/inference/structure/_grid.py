@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.special import logsumexp
 
@@ -11,6 +13,30 @@ _MAX_SHIFT = 2.2
 _STEPS_PER_SHIFT = 2
 # Curvature of a log integrand, in steps of δ, above which sums over the grid are not trusted.
 _NARROW = 2.0
+
+
+class ShiftPeak(NamedTuple):
+    """A parabola around the highest point of a function of δ, in steps of δ; each ``(P, K)``.
+
+    Attributes
+    ----------
+    index
+        Index of the highest point.
+    is_inner
+        Whether there is a parabola: not at the ends of the grid. Elsewhere it has no meaning.
+    curvature
+        Negative second derivative.
+    offset
+        From the point to the vertex.
+    gain
+        From the value at the point to that at the vertex.
+    """
+
+    index: np.ndarray
+    is_inner: np.ndarray
+    curvature: np.ndarray
+    offset: np.ndarray
+    gain: np.ndarray
 
 
 class CurveGrid:
@@ -70,7 +96,25 @@ class CurveGrid:
         """
         return np.bincount(self._index.ravel(), values.ravel(), minlength=len(self.x))
 
-    def between_shifts(self, log_joint: np.ndarray, top: np.ndarray, mass: np.ndarray):
+    def peak(self, log_joint: np.ndarray) -> ShiftPeak:
+        """The parabola through the highest point over δ and its neighbours.
+
+        Parameters
+        ----------
+        log_joint
+            Log evidence plus log prior at every shift, shape ``(P, K, D)``; at least three shifts.
+        """
+        index = log_joint.argmax(axis=2).clip(1, len(self.shifts) - 2)
+        left, centre, right = (
+            np.take_along_axis(log_joint, index[..., None] + i, 2)[..., 0] for i in (-1, 0, 1)
+        )
+        curvature = 2.0 * centre - left - right
+        is_inner = (centre >= left) & (centre >= right) & (curvature > 0.0)
+        curvature = np.where(is_inner, curvature, 1.0)
+        slope = np.where(is_inner, 0.5 * (right - left), 0.0)
+        return ShiftPeak(index, is_inner, curvature, slope / curvature, 0.5 * slope**2 / curvature)
+
+    def between_shifts(self, log_joint: np.ndarray, mass: np.ndarray):
         """What the sum over the grid of δ misses of an integral that is narrow against its step.
 
         Sums of smooth functions over an even grid are exact to many digits down to a standard
@@ -81,8 +125,8 @@ class CurveGrid:
         ----------
         log_joint
             Log evidence plus log prior at every shift, shape ``(P, K, D)``.
-        top, mass
-            Its maximum over shifts, and the sum of exp(log_joint − top), shape ``(P, K)``.
+        mass
+            Sum of exp(log_joint − its maximum) over shifts, shape ``(P, K)``.
 
         Returns
         -------
@@ -90,14 +134,9 @@ class CurveGrid:
         """
         if len(self.shifts) < 3:
             return 0.0
-        middle = log_joint.argmax(axis=2).clip(1, len(self.shifts) - 2)[..., None]
-        left, centre, right = (
-            np.take_along_axis(log_joint, middle + i, 2)[..., 0] for i in (-1, 0, 1)
-        )
-        curvature = 2.0 * centre - left - right  # in steps
-        is_narrow = (curvature > _NARROW) & (centre >= top)
-        curvature = np.where(is_narrow, curvature, 1.0)
-        integral = (right - left) ** 2 / (8.0 * curvature) + 0.5 * np.log(2 * np.pi / curvature)
+        peak = self.peak(log_joint)
+        integral = peak.gain + 0.5 * np.log(2 * np.pi / peak.curvature)
+        is_narrow = peak.is_inner & (peak.curvature > _NARROW)
         return np.where(is_narrow, integral - np.log(mass), 0.0)
 
     def moved(self, curve: np.ndarray, shift: float) -> np.ndarray:

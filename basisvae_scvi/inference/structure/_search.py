@@ -12,7 +12,7 @@ from scipy.special import logsumexp
 from basisvae_scvi.inference._parallel import run_jobs
 
 from ._cells import place_on_grid
-from ._evidence import CountEvidence, WorkingEvidence
+from ._evidence import WorkingEvidence
 from ._grid import CurveGrid
 from ._moves import Moves
 from ._state import SettledGenes, Structure
@@ -151,7 +151,7 @@ class Restart:
     def run(self, share: np.ndarray) -> Structure:
         """Search from cells at given places."""
         genes = self.genes
-        self._reset_composition()
+        genes.evidence.set_composition(np.zeros(len(genes.grid.z)), 0.0)
         genes.evidence.pool(share)
         own = self._own_evidence()
         moves = Moves(genes, self.own_curves, own, self._record)
@@ -185,33 +185,26 @@ class Restart:
 
     # -- composition ------------------------------------------------------------------------------
 
-    def _reset_composition(self) -> None:
-        evidence = self.genes.evidence
-        if isinstance(evidence, CountEvidence):
-            evidence.composition = np.zeros(len(self.genes.grid.z))
-            self.genes.composition_complexity = 0.0
-
     def compose(self, structure: Structure) -> Structure:
         """Fit the composition to the flat genes, or to a group that it would make flat."""
         genes = self.genes
         if not genes.composes:
             return structure
-        best, kept = structure, (genes.evidence.composition, genes.composition_complexity)
+        evidence = genes.evidence
+        best, kept = structure, (evidence.composition, evidence.composition_complexity)
         level = [structure.phi[:, 0]]
         level += [level[0] + structure.phi[:, k + 1] for k in range(structure.n_curves)]
         for weight in level:
             if weight.sum() < 1.0:
                 continue
-            fit = genes.evidence.fit_composition(weight)
-            genes.evidence.set_composition(fit.curve)
-            genes.composition_complexity = fit.complexity
+            fit = evidence.fit_composition(weight)
+            evidence.set_composition(fit.curve, fit.complexity)
             new = genes.sweep(genes.structure(structure.curves, structure.complexity), 2)
             new = self._without_idle(new)
             new = replace(new, share=structure.share, total=new.bound - _paid(structure))
             if new.total > best.total + 1.0:
-                best, kept = new, (genes.evidence.composition, genes.composition_complexity)
-        genes.evidence.set_composition(kept[0])
-        genes.composition_complexity = kept[1]
+                best, kept = new, (fit.curve, fit.complexity)
+        evidence.set_composition(*kept)
         if best is not structure:
             self._record("compose", best)
         return best
@@ -253,7 +246,7 @@ def _kernel_curves(evidence: WorkingEvidence, grid: CurveGrid) -> np.ndarray:
 def flat_total(genes: SettledGenes, n_cells: int) -> float:
     """Total of the model in which all genes are flat and the cells are anywhere."""
     share = np.exp(np.broadcast_to(genes.log_z_prior, (n_cells, len(genes.grid.z))))
-    Restart(genes, np.random.default_rng(0), 0)._reset_composition()
+    genes.evidence.set_composition(np.zeros(len(genes.grid.z)), 0.0)
     genes.evidence.pool(share)
     nothing = genes.structure(np.empty((0, len(genes.grid.x))), np.zeros(0))
     return nothing.bound
@@ -283,8 +276,10 @@ def _search_once(
     genes.log_anchor = anchor(genes.grid, start)
     restart = Restart(genes, np.random.default_rng(seed), index)
     structure = restart.run(place_on_grid(genes.grid, start))
-    composition = getattr(genes.evidence, "composition", np.zeros(len(genes.grid.z)))
-    return _Outcome(structure, restart.history, composition, genes.composition_complexity)
+    evidence = genes.evidence
+    return _Outcome(
+        structure, restart.history, evidence.composition, evidence.composition_complexity
+    )
 
 
 def find_structure(
@@ -326,9 +321,7 @@ def find_structure(
     winner = int(np.argmax([outcome.structure.total for outcome in outcomes]))
     best = outcomes[winner]
     level = flat_total(genes, len(starts[0]))
-    if isinstance(genes.evidence, CountEvidence):
-        genes.evidence.composition = best.composition
-    genes.composition_complexity = best.composition_complexity
+    genes.evidence.set_composition(best.composition, best.composition_complexity)
     return FoundStructure(
         genes.grid,
         genes.at(best.structure.share, best.structure),

@@ -97,7 +97,6 @@ class GroupedGenes:
         self.evidence, self.grid = evidence, evidence.grid
         self.concentration, self.n_basis, self.composes = concentration, n_basis, composes
         self.all_genes = np.arange(evidence.n_genes)
-        self.composition_complexity = 0.0
 
     def look(self, curves: np.ndarray, genes: np.ndarray):
         """Evidence of genes for curves, ``(P', K)``, with q(δ) and λ at every shift."""
@@ -110,7 +109,7 @@ class GroupedGenes:
             at_shift = np.exp(evidence - top[..., None])
             mass = at_shift.sum(axis=2)
             at_shift /= mass[..., None]
-            total = top + np.log(mass) + self.grid.between_shifts(evidence, top, mass)
+            total = top + np.log(mass) + self.grid.between_shifts(evidence, mass)
             parts.append((total, at_shift, *scale))
         total, at_shift, first, second = (np.concatenate(p) for p in zip(*parts, strict=True))
         return total, at_shift, ScaleMoments(first, second)
@@ -147,7 +146,7 @@ class GroupedGenes:
         evidence = np.concatenate([self.evidence.flat_evidence[:, None], looked], axis=1)
         phi = self.assign(evidence, np.zeros(evidence.shape[1]))
         bound = self.gene_terms(evidence, phi) + self.log_partition(phi.sum(0))
-        bound += complexity.sum() + self.composition_complexity
+        bound += complexity.sum() + self.evidence.composition_complexity
         return Structure(curves, complexity, phi, evidence, at_shift, scale, float(bound))
 
     def fit_curves(
