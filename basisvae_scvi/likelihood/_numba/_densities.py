@@ -18,6 +18,11 @@ from basisvae_scvi.likelihood._families import MEAN_FLOOR
 from ._simd import HALF, ONE, ZERO, exp_of_negative, log1p_of_unit, log_parts, single
 
 _FLOOR = single(MEAN_FLOOR)
+# Up to this mean a zero with dropout goes by series: differences of numbers of order 1 would leave
+# nothing of log p.
+QUIET = single(0.0625)
+_THIRD, _QUARTER, _FIFTH = single(1 / 3), single(1 / 4), single(1 / 5)
+_SIXTH, _TWENTY_FOURTH, _HUNDRED_TWENTIETH = single(1 / 6), single(1 / 24), single(1 / 120)
 
 
 class PoissonZero(NamedTuple):
@@ -50,6 +55,12 @@ class InflatedZero(NamedTuple):
     floor: np.float32 = _FLOOR
 
 
+class QuietZero(NamedTuple):
+    """As :class:`InflatedZero`, for means up to :data:`QUIET`; good to the last digit there."""
+
+    floor: np.float32 = _FLOOR
+
+
 class Gaussian(NamedTuple):
     """Gaussian observation."""
 
@@ -62,17 +73,32 @@ class Bernoulli(NamedTuple):
     floor: np.float32 = ZERO
 
 
-# Zeros and other observations of each likelihood; None where zeros are nothing special.
+class Cases(NamedTuple):
+    """Kinds of observations of a likelihood.
+
+    Attributes
+    ----------
+    zero, quiet_zero
+        Zeros, and zeros of small mean; ``None`` where they are nothing special.
+    other
+        All others.
+    """
+
+    zero: NamedTuple | None
+    quiet_zero: NamedTuple | None
+    other: NamedTuple
+
+
 CASES = {
-    "poisson": (PoissonZero(), PoissonCount()),
-    "nb": (NegativeBinomialZero(), NegativeBinomialCount()),
-    "zinb": (InflatedZero(), NegativeBinomialCount()),
-    "gaussian": (None, Gaussian()),
-    "bernoulli": (None, Bernoulli()),
+    "poisson": Cases(PoissonZero(), None, PoissonCount()),
+    "nb": Cases(NegativeBinomialZero(), None, NegativeBinomialCount()),
+    "zinb": Cases(InflatedZero(), QuietZero(), NegativeBinomialCount()),
+    "gaussian": Cases(None, None, Gaussian()),
+    "bernoulli": Cases(None, None, Bernoulli()),
 }
 
 
-def density(case, x, factor, signal, dispersion, logit, constant):
+def density(case, x, factor, signal, dispersion, logit, constant, base, unit):
     """log p(x) and its derivatives; compiled code only.
 
     Parameters
@@ -89,23 +115,26 @@ def density(case, x, factor, signal, dispersion, logit, constant):
         θ or σ, and the logit of dropout.
     constant
         The part of log p that depends on neither the signal nor the factor.
+    base, unit
+        exp(−|logit|), and 1 / (1 + that).
 
     Returns
     -------
     log p, and the derivatives of all but the constant with respect to the signal, the factor (its
-    logarithm for counts), the dispersion and the logit.
+    logarithm for counts), the dispersion and the logit; that of zeros with dropout is whole, in
+    units of ``unit``.
     """
     raise NotImplementedError("This function exists only in compiled code.")
 
 
 @njit(inline="always")
-def _poisson_zero(case, x, factor, signal, dispersion, logit, constant):
+def _poisson_zero(case, x, factor, signal, dispersion, logit, constant, base, unit):
     expected = factor * signal
     return constant - (expected + case.floor), -factor, -expected, ZERO, ZERO
 
 
 @njit(inline="always")
-def _poisson_count(case, x, factor, signal, dispersion, logit, constant):
+def _poisson_count(case, x, factor, signal, dispersion, logit, constant, base, unit):
     expected = factor * signal
     mean = expected + case.floor
     above, inverse = x - mean, ONE / mean
@@ -117,7 +146,7 @@ def _poisson_count(case, x, factor, signal, dispersion, logit, constant):
 
 
 @njit(inline="always")
-def _negative_binomial_zero(case, x, factor, signal, dispersion, logit, constant):
+def _negative_binomial_zero(case, x, factor, signal, dispersion, logit, constant, base, unit):
     expected = factor * signal
     mean, theta = expected + case.floor, dispersion
     inverse = ONE / (mean + theta)
@@ -129,7 +158,7 @@ def _negative_binomial_zero(case, x, factor, signal, dispersion, logit, constant
 
 
 @njit(inline="always")
-def _inflated_zero(case, x, factor, signal, dispersion, logit, constant):
+def _inflated_zero(case, x, factor, signal, dispersion, logit, constant, base, unit):
     expected = factor * signal
     mean, theta = expected + case.floor, dispersion
     inverse = ONE / (mean + theta)
@@ -139,17 +168,44 @@ def _inflated_zero(case, x, factor, signal, dispersion, logit, constant):
     log_zero = theta * log_ratio
     odds = log_zero - logit
     small = exp_of_negative(-abs(odds))
+    is_count = odds > ZERO
     # softplus(odds) − softplus(−logit), without what they have in common.
-    hinge = log_zero if odds > ZERO else min(logit, ZERO)
-    log_p = constant + hinge + log1p_of_unit(small)
-    chance = (ONE if odds > ZERO else small) / (ONE + small)
+    hinge = log_zero if is_count else min(logit, ZERO)
+    log_p = hinge + (constant + log1p_of_unit(small))
+    inverse = ONE / (ONE + small)
+    chance = (ONE if is_count else small) * inverse
     slope = -chance * ratio
     lost = curved if far == ZERO else log_ratio - excess
-    return log_p, slope * factor, slope * expected, chance * lost, -chance
+    gain = small - base if is_count else base - small
+    by_logit = inverse * (gain if is_count | (logit > ZERO) else ONE - small * base)
+    return log_p, slope * factor, slope * expected, chance * lost, by_logit
 
 
 @njit(inline="always")
-def _negative_binomial_count(case, x, factor, signal, dispersion, logit, constant):
+def _quiet_zero(case, x, factor, signal, dispersion, logit, constant, base, unit):
+    expected = factor * signal
+    mean, theta = expected + case.floor, dispersion
+    inverse = ONE / (mean + theta)
+    ratio, excess = theta * inverse, -mean * inverse
+    far, near, curved = log_parts(ratio, excess)
+    log_ratio = far + near + curved
+    d = theta * log_ratio
+    d = -ONE if d < -ONE else d  # lanes of counts, which may be far from quiet, stay finite
+    # exp(d) − 1 and log(1 + w) by their series; p = 1 + w with w = (1 − π) (exp(d) − 1).
+    gain = d * (ONE + d * (HALF + d * (_SIXTH + d * (_TWENTY_FOURTH + d * _HUNDRED_TWENTIETH))))
+    kept = base * unit if logit > ZERO else unit
+    w = kept * gain
+    log_p = w * (ONE - w * (HALF - w * (_THIRD - w * (_QUARTER - w * _FIFTH))))
+    inverse_p = ONE / (ONE + w)
+    chance = (kept + w) * inverse_p
+    slope = -chance * ratio
+    lost = curved if far == ZERO else log_ratio - excess
+    by_logit = -base * unit * gain * inverse_p
+    return log_p, slope * factor, slope * expected, chance * lost, by_logit
+
+
+@njit(inline="always")
+def _negative_binomial_count(case, x, factor, signal, dispersion, logit, constant, base, unit):
     expected = factor * signal
     mean, theta = expected + case.floor, dispersion
     x_total, mean_total, above = x + theta, mean + theta, x - mean
@@ -168,7 +224,7 @@ def _negative_binomial_count(case, x, factor, signal, dispersion, logit, constan
 
 
 @njit(inline="always")
-def _gaussian(case, x, factor, signal, dispersion, logit, constant):
+def _gaussian(case, x, factor, signal, dispersion, logit, constant, base, unit):
     inverse = ONE / dispersion
     residual = (x - signal - factor) * inverse
     square, slope = residual * residual, residual * inverse
@@ -176,7 +232,7 @@ def _gaussian(case, x, factor, signal, dispersion, logit, constant):
 
 
 @njit(inline="always")
-def _bernoulli(case, x, factor, signal, dispersion, logit, constant):
+def _bernoulli(case, x, factor, signal, dispersion, logit, constant, base, unit):
     odds = signal + factor
     small = exp_of_negative(-abs(odds))
     slope = x - (ONE if odds > ZERO else small) / (ONE + small)
@@ -190,16 +246,17 @@ _IMPLEMENTATIONS = {
     NegativeBinomialZero: _negative_binomial_zero,
     NegativeBinomialCount: _negative_binomial_count,
     InflatedZero: _inflated_zero,
+    QuietZero: _quiet_zero,
     Gaussian: _gaussian,
     Bernoulli: _bernoulli,
 }
 
 
 @overload(density, inline="always")
-def _compile_density(case, x, factor, signal, dispersion, logit, constant):
+def _compile_density(case, x, factor, signal, dispersion, logit, constant, base, unit):
     implementation = _IMPLEMENTATIONS[case.instance_class]
 
-    def compiled_density(case, x, factor, signal, dispersion, logit, constant):
-        return implementation(case, x, factor, signal, dispersion, logit, constant)
+    def compiled_density(case, x, factor, signal, dispersion, logit, constant, base, unit):
+        return implementation(case, x, factor, signal, dispersion, logit, constant, base, unit)
 
     return compiled_density

@@ -20,6 +20,8 @@ from ._rows import (
     CONSTANT_BY_DISPERSION,
     CONSTANT_BY_LOGIT,
     DISPERSION,
+    DROPOUT_BASE,
+    DROPOUT_UNIT,
     FACTOR,
     LANES,
     LIVE,
@@ -38,6 +40,7 @@ from ._rows import (
     VECTOR,
     X,
     gradient_row,
+    n_loud,
     value_row,
 )
 from ._saturated import N_KEPT, N_REMEMBERED, remembered
@@ -90,16 +93,21 @@ def _fill_vectors(rows, first, n):
         rows[BASIS + lane] = ONE
         rows[CONSTANT + lane] = ZERO
         rows[CONSTANT_BY_DISPERSION + lane] = rows[CONSTANT_BY_LOGIT + lane] = ZERO
+        rows[DROPOUT_BASE + lane] = rows[DROPOUT_UNIT + lane] = ONE
 
 
 @compiled()
 def _dropout_constants(logit):
-    """log(1 + exp(−|logit|)), σ(−logit) and σ(logit)."""
-    small = math.exp(-abs(logit))
-    likelier, rarer = np.float32(1.0 / (1.0 + small)), np.float32(small / (1.0 + small))
-    if logit > 0.0:
-        likelier, rarer = rarer, likelier
-    return np.float32(math.log1p(small)), likelier, rarer
+    """exp(−|logit|) = b, 1 / (1 + b), log(1 + b), and σ(logit)."""
+    base = math.exp(-abs(logit))
+    unit = 1.0 / (1.0 + base)
+    dropped = unit if logit > 0.0 else base * unit
+    return (
+        np.float32(base),
+        np.float32(unit),
+        np.float32(math.log1p(base)),
+        np.float32(dropped),
+    )
 
 
 @compiled()
@@ -127,21 +135,23 @@ def _load_parameters(rows, cells, genes, j, start, n):
 @compiled()
 def _load_zeros(rows, genes, n):
     """Fill the remaining rows of lanes in the first half, of which only zeros are live."""
-    softplus, kept = ZERO, ZERO
+    base, unit, softplus = ZERO, ONE, ZERO
     if genes.has_dropout:
-        softplus, kept, _ = _dropout_constants(rows[LOGIT])
+        base, unit, softplus, _ = _dropout_constants(rows[LOGIT])
     for i in range(n):
         live = ONE if rows[X + i] == ZERO else ZERO
         rows[LIVE + i] = live
         rows[LIVE_UPSTREAM + i] = live * rows[UPSTREAM + i]
         rows[CONSTANT + i] = -softplus
-        rows[CONSTANT_BY_LOGIT + i] = kept
-        rows[CONSTANT_BY_DISPERSION + i] = ZERO
+        rows[CONSTANT_BY_LOGIT + i] = rows[CONSTANT_BY_DISPERSION + i] = ZERO
+        rows[DROPOUT_BASE + i] = base
+        rows[DROPOUT_UNIT + i] = unit
     if genes.has_dropout and genes.logit.shape[0] > 1:
         for i in range(n):
-            softplus, kept, _ = _dropout_constants(rows[LOGIT + i])
+            base, unit, softplus, _ = _dropout_constants(rows[LOGIT + i])
             rows[CONSTANT + i] = -softplus
-            rows[CONSTANT_BY_LOGIT + i] = kept
+            rows[DROPOUT_BASE + i] = base
+            rows[DROPOUT_UNIT + i] = unit
 
 
 @compiled()
@@ -159,7 +169,7 @@ def _load_counts(case, rows, cell_of, first, n_counts, cells, genes, start, memo
     """Fill the rows of the lanes from ``first`` on with the cells listed in ``cell_of``."""
     n_known[:] = 0
     wide_dispersion, wide_logit = genes.dispersion.shape[0] > 1, genes.logit.shape[0] > 1
-    softplus, _, dropped = _dropout_constants(rows[LOGIT])
+    _, _, softplus, dropped = _dropout_constants(rows[LOGIT])
     for c in range(n_counts):
         i, lane = cell_of[c], first + c
         x, theta, logit = rows[X + i], rows[DISPERSION + i], rows[LOGIT + i]
@@ -172,9 +182,10 @@ def _load_counts(case, rows, cell_of, first, n_counts, cells, genes, start, memo
         row = cells.batch[start + i] if wide_dispersion else _FIRST
         value, slope = remembered(case, x, theta, memory[row], n_known[row : row + 1])
         rows[CONSTANT_BY_LOGIT + lane] = ZERO
+        rows[DROPOUT_UNIT + lane] = ONE
         if genes.has_dropout:
             if wide_logit:
-                softplus, _, dropped = _dropout_constants(logit)
+                _, _, softplus, dropped = _dropout_constants(logit)
             value -= max(logit, ZERO) + softplus
             rows[CONSTANT_BY_LOGIT + lane] = -dropped
         rows[CONSTANT + lane] = value
@@ -238,7 +249,8 @@ def _collect_sums(rows, cell_of, n, n_counts, weight, upstream):
         for i in range(half, half + count):
             total = rows[LIVE_UPSTREAM + i] * weight + rows[LIVE + i] * upstream
             rows[SUM_DISPERSION + i] += total * rows[CONSTANT_BY_DISPERSION + i]
-            rows[SUM_LOGIT + i] += total * rows[CONSTANT_BY_LOGIT + i]
+            by_logit = rows[SUM_LOGIT + i] * rows[DROPOUT_UNIT + i]
+            rows[SUM_LOGIT + i] = by_logit + total * rows[CONSTANT_BY_LOGIT + i]
     for c in range(n_counts):
         cell, lane = cell_of[c], _HALF + c
         rows[SUM_CELL + cell] += rows[SUM_CELL + lane]
@@ -290,34 +302,64 @@ def _store_gene(rows, cells, genes, sums, j, block, start, n, gradient):
 
 
 @compiled()
-def _pair_value(zero_case, case, rows, n, n_counts, scale, weight):
+def _zero_value(zero_case, quiet_case, rows, n, scale, weight):
+    if quiet_case is None:
+        return value_row(zero_case, rows, _FIRST, n, scale, weight)
+    if n_loud(rows, n, scale) > ZERO:
+        return value_row(zero_case, rows, _FIRST, n, scale, weight)
+    return value_row(quiet_case, rows, _FIRST, n, scale, weight)
+
+
+@compiled()
+def _zero_gradient(zero_case, quiet_case, rows, n, scale, weight, upstream):
+    if quiet_case is None:
+        return gradient_row(zero_case, rows, _FIRST, n, scale, weight, upstream)
+    if n_loud(rows, n, scale) > ZERO:
+        return gradient_row(zero_case, rows, _FIRST, n, scale, weight, upstream)
+    return gradient_row(quiet_case, rows, _FIRST, n, scale, weight, upstream)
+
+
+@compiled()
+def _pair_value(zero_case, quiet_case, case, rows, n, n_counts, scale, weight):
     n, n_counts = _whole_vectors(n), _whole_vectors(n_counts)
     if zero_case is None:
         return value_row(case, rows, _FIRST, n, scale, weight)
-    of_zeros = value_row(zero_case, rows, _FIRST, n, scale, weight)
+    of_zeros = _zero_value(zero_case, quiet_case, rows, n, scale, weight)
     return of_zeros + value_row(case, rows, _HALF, n_counts, scale, weight)
 
 
 @compiled()
-def _pair_gradient(zero_case, case, rows, n, n_counts, scale, weight, upstream):
+def _pair_gradient(zero_case, quiet_case, case, rows, n, n_counts, scale, weight, upstream):
     n, n_counts = _whole_vectors(n), _whole_vectors(n_counts)
     if zero_case is None:
         return gradient_row(case, rows, _FIRST, n, scale, weight, upstream)
-    a, b, c = gradient_row(zero_case, rows, _FIRST, n, scale, weight, upstream)
+    a, b, c = _zero_gradient(zero_case, quiet_case, rows, n, scale, weight, upstream)
     d, e, f = gradient_row(case, rows, _HALF, n_counts, scale, weight, upstream)
     return a + d, b + e, c + f
 
 
 @compiled(allocates=True)
 def visit_block(
-    zero_case, case, cells, genes, pairs, table, mode, gradient, block, gene_range, sums
+    zero_case,
+    quiet_case,
+    case,
+    cells,
+    genes,
+    pairs,
+    table,
+    mode,
+    gradient,
+    block,
+    gene_range,
+    sums,
 ):
     """Visit the pairs of a range of genes, for all cells.
 
     Parameters
     ----------
-    zero_case, case
-        Kinds of observation: zeros, if they have a form of their own, and all others.
+    zero_case, quiet_case, case
+        Kinds of observation: zeros and zeros of small mean, if they have forms of their own, and
+        all others.
     cells, genes, pairs
         Inputs.
     table
@@ -368,12 +410,14 @@ def visit_block(
                 _spread_basis(rows, cell_of, n_counts)
                 scale, weight, upstream = pairs.scale[m], pairs.weight[m], pairs.upstream[m]
                 if not gradient:
-                    sums.pair[m] += _pair_value(zero_case, case, rows, n, n_counts, scale, weight)
+                    sums.pair[m] += _pair_value(
+                        zero_case, quiet_case, case, rows, n, n_counts, scale, weight
+                    )
                     continue
                 gene_weight += weight
                 gene_upstream += upstream
                 total, by_weight, by_scale = _pair_gradient(
-                    zero_case, case, rows, n, n_counts, scale, weight, upstream
+                    zero_case, quiet_case, case, rows, n, n_counts, scale, weight, upstream
                 )
                 sums.pair[m] += total
                 sums.weight[m] += by_weight

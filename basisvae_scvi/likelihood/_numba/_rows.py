@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._densities import density
-from ._simd import REORDER, ZERO, compiled
+from ._densities import QUIET, density
+from ._simd import ONE, REORDER, ZERO, compiled, single
 
 # Cells per tile. The rows in use then stay in the first-level cache.
 TILE = 256
@@ -29,16 +29,33 @@ def _row(index: int) -> np.uintp:
     return np.uintp(index * LANES)
 
 
+# A mean above QUIET with a product μ θ below this still has −log NB(0) < 0.1.
+_QUIET_PRODUCT = single(4.0) * QUIET * QUIET
 # Rows of the tile, the same for all genes.
 POSITION, UPSTREAM, SIZE = map(_row, range(3))
 # Rows of the gene: what does not depend on the basis, and sums over the gene's pairs.
 LIVE, LIVE_UPSTREAM, X, FACTOR, DISPERSION, LOGIT = map(_row, range(3, 9))
 CONSTANT, CONSTANT_BY_DISPERSION, CONSTANT_BY_LOGIT = map(_row, range(9, 12))
-SUM_CELL, SUM_POSITION, SUM_FACTOR, SUM_DISPERSION, SUM_LOGIT = map(_row, range(12, 17))
+DROPOUT_BASE, DROPOUT_UNIT = map(_row, range(12, 14))
+SUM_CELL, SUM_POSITION, SUM_FACTOR, SUM_DISPERSION, SUM_LOGIT = map(_row, range(14, 19))
 # Rows of the pair.
-BASIS, BASIS_SLOPE, BASIS_GRADIENT, FRACTION = map(_row, range(17, 21))
-POINT_0, POINT_1, POINT_2, POINT_3 = map(_row, range(21, 25))
-N_ROWS = 25
+BASIS, BASIS_SLOPE, BASIS_GRADIENT, FRACTION = map(_row, range(19, 23))
+POINT_0, POINT_1, POINT_2, POINT_3 = map(_row, range(23, 27))
+N_ROWS = 27
+
+
+@compiled(fastmath=REORDER)
+def n_loud(rows, n, scale):
+    """Number of the first ``n`` lanes that are live and no :class:`QuietZero`.
+
+    −log NB(0) = θ log(1 + μ / θ) is at most μ, and at most √(μ θ), which is 0 for θ → 0.
+    """
+    total = ZERO
+    for i in range(n):
+        expected = rows[FACTOR + i] * (scale * rows[BASIS + i]) * rows[LIVE + i]
+        is_loud = (expected > QUIET) & (expected * rows[DISPERSION + i] > _QUIET_PRODUCT)
+        total += ONE if is_loud else ZERO
+    return total
 
 
 @compiled(fastmath=REORDER)
@@ -54,6 +71,8 @@ def value_row(case, rows, first, n, scale, weight):
             rows[DISPERSION + i],
             rows[LOGIT + i],
             rows[CONSTANT + i],
+            rows[DROPOUT_BASE + i],
+            rows[DROPOUT_UNIT + i],
         )
         log_p *= rows[LIVE + i]
         total += log_p
@@ -93,6 +112,8 @@ def gradient_row(case, rows, first, n, scale, weight, upstream):
             rows[DISPERSION + i],
             rows[LOGIT + i],
             rows[CONSTANT + i],
+            rows[DROPOUT_BASE + i],
+            rows[DROPOUT_UNIT + i],
         )
         up = rows[LIVE_UPSTREAM + i] * weight + rows[LIVE + i] * upstream
         by_weight += rows[LIVE_UPSTREAM + i] * log_p
