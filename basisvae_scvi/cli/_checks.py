@@ -60,6 +60,7 @@ def _check_numeric(adata, settings: ModelSettings) -> None:
     columns = {
         "--size-factor-key": [settings.size_factor_key],
         "--latent-key": [settings.latent_key],
+        "--latent-prior-key": [settings.latent_prior_key],
         "--init": [settings.init],
         "--continuous-covariate-key": settings.continuous_covariate_keys or [],
     }

@@ -105,5 +105,6 @@ def build_model(work: AnnData, settings: ModelSettings) -> BasisVAE:
         concentration=settings.concentration,
         latent_weight=settings.latent_weight,
         assignment_weight=settings.assignment_weight,
+        latent_prior_scale=settings.latent_prior_scale,
         allow_non_integer=settings.allow_non_integer,
     )

@@ -118,6 +118,7 @@ def _register(work: ad.AnnData, settings: ModelSettings, size_factor_key: str | 
         categorical_covariate_keys=settings.categorical_covariate_keys or None,
         continuous_covariate_keys=settings.continuous_covariate_keys or None,
         latent_key=settings.latent_key,
+        latent_prior_key=settings.latent_prior_key,
     )
 
 

@@ -144,6 +144,9 @@ class ModelSettings(LogSettings):
     latent_key: Annotated[
         str | None, _option("Column of obs or key of obsm with an observed z.", DATA)
     ] = None
+    latent_prior_key: Annotated[
+        str | None, _option("Column of obs or key of obsm with a guess at z.", DATA)
+    ] = None
     categorical_covariate_keys: Annotated[
         list[str] | None,
         _option("Column of obs for the encoder; repeatable.", DATA, "--categorical-covariate-key"),
@@ -185,6 +188,9 @@ class ModelSettings(LogSettings):
     assignment_weight: Annotated[
         float, _option("β_w; larger values merge similar groups.", MODEL, callback=positive)
     ] = 1.0
+    latent_prior_scale: Annotated[
+        float, _option("Spread of z about --latent-prior-key.", MODEL, callback=positive)
+    ] = 0.5
     max_epochs: MaxEpochs = None
     batch_size: Annotated[int, _option("Cells per step.", TRAINING, min=1)] = 128
     early_stopping: Annotated[

@@ -4,7 +4,7 @@ from ._evidence_table import EvidenceTable, GenePosterior, PairEvidence
 from ._frozen import FrozenCells, FrozenModel
 from ._gene_blocks import GeneFit, fit_gene_block
 from ._interrupt import GracefulStop, survive_interrupt
-from ._latent import start_latent
+from ._latent import LatentPrior, start_latent
 from ._parallel import run_jobs
 from ._plan import BasisVAETrainingPlan
 from ._pooling import PooledCells, pool_cells
@@ -31,6 +31,7 @@ __all__ = [
     "GeneFit",
     "GenePosterior",
     "GracefulStop",
+    "LatentPrior",
     "PairEvidence",
     "PooledCells",
     "ProfileTable",

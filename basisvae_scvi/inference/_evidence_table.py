@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
-from scipy.special import logsumexp
+from scipy.special import logsumexp, ndtri
 
 from basisvae_scvi.module import BasisVAEModule, FeatureConstants
 
+from ._joint_posterior import GeneVariances, PlacedGenes, joint_variances
 from ._pooling import pool_cells
 from .structure import CurveGrid, WorkingEvidence, place_on_grid, working_evidence
 
 _LOG_2PI = np.log(2.0 * np.pi)
 _GENES_PER_BLOCK = 128
+# Cells that the joint posterior looks at; each then stands for more of them.
+_MAX_JOINT_CELLS = 600
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class GenePosterior:
     ----------
     shift_mean, shift_sd
         Mean and standard deviation of δ.
+    shift_lower, shift_upper
+        Ends of the central interval of δ.
     scale_sd
         Standard deviation of λ, the uncertainty of δ included.
     dependence
@@ -53,6 +59,8 @@ class GenePosterior:
 
     shift_mean: np.ndarray
     shift_sd: np.ndarray
+    shift_lower: np.ndarray
+    shift_upper: np.ndarray
     scale_sd: np.ndarray
     dependence: np.ndarray
 
@@ -97,8 +105,10 @@ class PairEvidence:
             constants,
             genes.scale_invariant,
         )
+        self.z, self.weight = z, weight
         self.working.pool(weight * place_on_grid(self.grid, z))
         self.curves = _curves(module, self.grid)
+        self._free = genes.translation_invariant, genes.scale_invariant
 
     def _in_blocks(self, look, of_flat: list[np.ndarray]) -> list[np.ndarray]:
         """Tables of blocks of genes for the curves, one under the other, beside the flat basis."""
@@ -119,11 +129,56 @@ class PairEvidence:
         of_flat = [evidence, scale, np.zeros(self.n_genes), evidence - optimum]
         return EvidenceTable(*self._in_blocks(_optima, of_flat))
 
-    def posterior(self) -> GenePosterior:
-        """How well λ and δ are known under every basis."""
+    def posterior(self, level: float = 0.9) -> GenePosterior:
+        """How well λ and δ are known under every basis, z and bases given.
+
+        Parameters
+        ----------
+        level
+            Probability of the intervals.
+        """
         zero = np.zeros(self.n_genes)
-        of_flat = [zero, zero, self.working.flat_scale_sd(), zero]
-        return GenePosterior(*self._in_blocks(_moments, of_flat))
+        of_flat = [zero, zero, zero, zero, self.working.flat_scale_sd(), zero]
+        return GenePosterior(*self._in_blocks(partial(_moments, level), of_flat))
+
+    def joint_variances(
+        self, label: np.ndarray, shift: np.ndarray, scale: np.ndarray, z_sd: np.ndarray | None
+    ) -> GeneVariances:
+        """Variances of δ and log λ under the basis of each gene, each ``(P,)``.
+
+        Parameters
+        ----------
+        label
+            Basis of each gene, shape ``(P,)``; on the flat one all are NaN.
+        shift, scale
+            δ and λ there.
+        z_sd
+            Standard deviations of the priors of z, shape ``(N,)``; ``None`` for an observed z.
+        """
+        step = -(-len(self.z) // _MAX_JOINT_CELLS)
+        cells = np.arange(0, len(self.z), step)
+        members = [np.flatnonzero(label == k + 1) for k in range(len(self.curves))]
+        used = [k for k, genes in enumerate(members) if len(genes)]
+        placed = []
+        for k in used:
+            genes, curve = members[k], self.working.normalised(self.curves[k])
+            signal = np.interp(self.z[cells, None] + shift[genes], self.grid.x, curve)
+            predictor = self.working.predictor(signal, scale[genes], genes, cells)
+            gradient = self.working.size_gradient(curve)
+            placed.append(PlacedGenes(curve, gradient, shift[genes], scale[genes], predictor))
+        variances = joint_variances(
+            self.grid,
+            self.z[cells],
+            None if z_sd is None else z_sd[cells] ** -2.0,
+            placed,
+            weight=self.weight * len(self.z) / len(cells),
+            free=self._free,
+        )
+        result = GeneVariances(*np.full((4, self.n_genes), np.nan))
+        for k, found in zip(used, variances, strict=True):
+            for values, part in zip(result, found, strict=True):
+                values[members[k]] = part
+        return result
 
 
 def _curves(module: BasisVAEModule, grid: CurveGrid) -> np.ndarray:
@@ -166,7 +221,9 @@ def _optima(working: WorkingEvidence, curves: np.ndarray, genes: np.ndarray) -> 
     return [evidence, np.maximum(scale + offset * slope, 0.0), shift, evidence - optimum]
 
 
-def _moments(working: WorkingEvidence, curves: np.ndarray, genes: np.ndarray) -> list[np.ndarray]:
+def _moments(
+    level: float, working: WorkingEvidence, curves: np.ndarray, genes: np.ndarray
+) -> list[np.ndarray]:
     """Columns of :class:`GenePosterior` for some genes and the bases beside the flat one."""
     shifts = working.grid.shifts
     statistics = working.statistics(curves, genes)
@@ -177,27 +234,48 @@ def _moments(working: WorkingEvidence, curves: np.ndarray, genes: np.ndarray) ->
     second = (share * working.second_moment(scale, genes)).sum(2)
     mode = working.maximise(statistics, genes)[1]
     return [
-        share @ shifts,
-        _spread(joint, share, shifts),
+        *_shift_posterior(working.grid, joint, share, level),
         np.sqrt(np.maximum(second - first**2, 0.0)),
         _dependence(share, shifts, np.log(np.maximum(mode, 1e-12))),
     ]
 
 
-def _spread(joint: np.ndarray, share: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-    """Standard deviation of δ, shape ``(P, K)``.
+def _shift_posterior(
+    grid: CurveGrid, joint: np.ndarray, share: np.ndarray, level: float
+) -> list[np.ndarray]:
+    """Mean, standard deviation and interval of δ, each ``(P, K)``.
 
     Of the distribution on the grid where it covers several points; else of the parabola through
     the highest point and its neighbours.
     """
+    shifts = grid.shifts
     if len(shifts) == 1:
-        return np.zeros(joint.shape[:2])
-    step = shifts[1] - shifts[0]
-    variance = np.maximum(share @ shifts**2 - (share @ shifts) ** 2, 0.0)
-    middle = joint.argmax(2).clip(1, len(shifts) - 2)[..., None]
-    left, top, right = (np.take_along_axis(joint, middle + i, 2)[..., 0] for i in (-1, 0, 1))
-    curvature = np.maximum((2 * top - left - right) / step**2, 1.0)  # at least that of the prior
-    return np.where(variance > (2 * step) ** 2, np.sqrt(variance), 1 / np.sqrt(curvature))
+        return 4 * [np.zeros(joint.shape[:2])]
+    step, peak = shifts[1] - shifts[0], grid.peak(joint)
+    mean = share @ shifts
+    sd = np.sqrt(np.maximum(share @ shifts**2 - mean**2, 0.0))
+    # Every point stands for the step around it.
+    below = np.cumsum(share, axis=2)
+    tails = 0.5 - 0.5 * level, 0.5 + 0.5 * level
+    ends = [_quantile(below, share, shifts, step, tail) for tail in tails]
+    is_narrow = peak.is_inner & (sd < 2 * step)
+    top = shifts[peak.index] + step * peak.offset
+    width = step / np.sqrt(peak.curvature)
+    narrow_ends = [top + ndtri(tail) * width for tail in tails]
+    return [
+        np.where(is_narrow, top, mean),
+        np.where(is_narrow, width, np.maximum(sd, step / np.sqrt(12.0))),
+        *(np.where(is_narrow, a, b) for a, b in zip(narrow_ends, ends, strict=True)),
+    ]
+
+
+def _quantile(
+    below: np.ndarray, share: np.ndarray, shifts: np.ndarray, step: float, level: float
+) -> np.ndarray:
+    """Quantile of a distribution that is even within a step of the grid, shape ``(P, K)``."""
+    index = (below < level).sum(axis=2).clip(max=len(shifts) - 1)[..., None]
+    end, own = (np.take_along_axis(values, index, 2)[..., 0] for values in (below, share))
+    return shifts[index[..., 0]] + step * (0.5 - (end - level) / np.maximum(own, 1e-12))
 
 
 def _dependence(share: np.ndarray, shifts: np.ndarray, log_scale: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import scanpy as sc
@@ -19,6 +20,27 @@ _N_COMPONENTS = 30
 _MIN_CELLS_FOR_GRAPH = 30
 # Up to here exact neighbours take no longer than compiling and running the approximate search.
 _MAX_CELLS_FOR_EXACT_NEIGHBORS = 30_000
+
+
+@dataclass(frozen=True)
+class LatentPrior:
+    """What is known of z before the counts: N(mean, sd²) for every cell, each ``(N, Q)``.
+
+    Attributes
+    ----------
+    mean, sd
+        N(0, 1) where nothing is known.
+    is_known
+        Whether anything is.
+    """
+
+    mean: np.ndarray
+    sd: np.ndarray
+    is_known: np.ndarray
+
+    def part(self, cells: np.ndarray) -> LatentPrior:
+        """The prior of some cells."""
+        return LatentPrior(self.mean[cells], self.sd[cells], self.is_known[cells])
 
 
 def _normalised(matrix, size_factor: np.ndarray | None) -> np.ndarray | sparse.csr_matrix:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from scipy import sparse
-from scipy.special import ndtri
+from scipy.special import logsumexp, ndtri
 
 from basisvae_scvi.data import iter_rows
 from basisvae_scvi.likelihood import Pairs
 from basisvae_scvi.module import BasisVAEModule, FeatureConstants
 
+from ._latent import LatentPrior
 from ._pooling import pool_cells
 from ._warm_start import fit_basis_functions
 from .structure import (
@@ -105,6 +106,8 @@ class StartSearch:
         Whether size factors may be corrected for the composition of libraries.
     seed
         Seed.
+    prior
+        Prior of z of all cells, if it is not N(0, 1).
     silent
         Whether to show no progress.
     """
@@ -118,8 +121,10 @@ class StartSearch:
         *,
         composes: bool,
         seed: int,
+        prior: LatentPrior | None = None,
         silent: bool = True,
     ):
+        self.prior = prior
         self.silent = silent
         self.module, self.matrix, self.constants = module, matrix, constants
         self.composes, self.seed = composes and module.likelihood.is_count, seed
@@ -154,12 +159,13 @@ class StartSearch:
         genes = _best_seen(pooled.total.sum(0))
         searched = SettledGenes(
             self._evidence(values, size, pooled.variance, genes),
-            log_z_prior=self.grid.log_z_prior,
+            log_z_prior=self._log_z_prior(cells),
             fixed_cells=module.observed_latent,
             **self._settings(),
         )
         # Only shifts know the metric of z, at which even ranks and normal scores are two guesses.
-        is_one = module.observed_latent or not module.genes.translation_invariant
+        knows_metric = module.observed_latent or self.prior is not None
+        is_one = knows_metric or not module.genes.translation_invariant
         starts = [z] if is_one else [z, _normal_scores(z)]
         found = find_structure(
             searched, [s[cells] for s in starts], self.seed, n_restarts, silent=self.silent
@@ -180,6 +186,14 @@ class StartSearch:
             searched_genes=genes,
         )
 
+    def _log_z_prior(self, cells) -> np.ndarray:
+        """Log prior of z of some cells over the grid, shape ``(G,)`` or ``(N, G)``."""
+        if self.prior is None:
+            return self.grid.log_z_prior
+        prior = self.prior.part(cells)
+        log_density = -0.5 * ((self.grid.z - prior.mean) / prior.sd) ** 2
+        return log_density - logsumexp(log_density, axis=1, keepdims=True)
+
     def _settings(self) -> dict:
         alpha = getattr(self.module.assignment.proportions, "alpha", None)
         return {
@@ -197,7 +211,7 @@ class StartSearch:
             part = block[:, genes]
             part = part.astype(np.float64) if sparse.issparse(part) else np.asarray(part, float)
             log_likelihood = evidence.cell_log_likelihood(part, self.size[rows], weights)
-            held = searched.log_z_prior + anchor(self.grid, starts[found.start][rows])
+            held = self._log_z_prior(rows) + anchor(self.grid, starts[found.start][rows])
             means.append(posterior(log_likelihood, held) @ self.grid.z)
         return np.concatenate(means)
 

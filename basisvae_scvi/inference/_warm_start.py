@@ -64,7 +64,7 @@ def fit_basis_functions(
     for step in range(_BASIS_FIT_STEPS):
         optimizer.param_groups[0]["lr"] = _BASIS_FIT_RATE * (1.0 - step / _BASIS_FIT_STEPS)
         optimizer.zero_grad()
-        fitted = functions._link(functions._raw(z))[:, : len(curves)]
+        fitted = functions._link(functions._raw(z, slice(len(curves))))
         (fitted - goal).square().mean(0).sum().backward()
         optimizer.step()
 

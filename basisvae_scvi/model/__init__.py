@@ -2,6 +2,6 @@
 
 from ._assign_genes import GeneAssignments
 from ._model import BasisVAE
-from ._training import INIT_METHODS
+from ._start_latent import INIT_METHODS
 
 __all__ = ["INIT_METHODS", "BasisVAE", "GeneAssignments"]

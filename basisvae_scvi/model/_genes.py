@@ -96,7 +96,7 @@ class GenesMixin:
         shifts = self._per_gene_table(self._view().shift)
         if not return_sd:
             return shifts
-        return shifts, self._per_gene_table(self._standard_deviations()["shift"])
+        return shifts, self._per_gene_table(self._posterior()["shift"])
 
     def get_scales(
         self, *, return_sd: bool = False
@@ -123,7 +123,7 @@ class GenesMixin:
         scales = self._per_gene_table(self._view().scale)
         if not return_sd:
             return scales
-        return scales, self._per_gene_table(self._standard_deviations()["scale"])
+        return scales, self._per_gene_table(self._posterior()["scale"])
 
     def get_clusters(self) -> pd.DataFrame:
         """Most probable basis of every gene, with its probability, shift and scale.

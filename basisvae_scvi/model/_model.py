@@ -13,7 +13,6 @@ from scvi.data.fields import (
     CategoricalObsField,
     NumericalJointObsField,
     NumericalObsField,
-    ObsmField,
 )
 from scvi.model.base import (
     ArchesMixin,
@@ -36,11 +35,12 @@ from basisvae_scvi.data import (
 )
 from basisvae_scvi.inference import BasisVAETrainingPlan
 from basisvae_scvi.likelihood import get_likelihood
-from basisvae_scvi.module import SCHEMES, TENSOR_KEYS, BasisVAEModule
+from basisvae_scvi.module import SCHEMES, BasisVAEModule
 
 from ._accessors import AccessorsMixin
 from ._assign_genes import AssignGenesMixin
 from ._constants import feature_constants
+from ._latent_fields import latent_arguments, latent_field
 from ._query import QueryMixin
 from ._structure import StructureMixin
 from ._training import TrainingMixin
@@ -117,6 +117,9 @@ class BasisVAE(
         and a price, λ and δ are integrated out where bases are compared, and the structure is
         searched with moves (``n_latent=1`` only). ``"paper"`` is the bound of the paper, in which
         a basis costs nothing.
+    latent_prior_scale
+        Standard deviation of the prior of z about the guesses of ``latent_prior_key``, in standard
+        deviations of these over the cells.
     n_hidden, n_layers, dropout_rate
         Encoder: units per layer, layers, dropout.
     n_hidden_basis
@@ -169,6 +172,7 @@ class BasisVAE(
         assignment_weight: float = 1.0,
         gene_prior: Literal["assigned", "all"] = "assigned",
         objective: Literal["evidence", "paper"] = "evidence",
+        latent_prior_scale: float = 0.5,
         n_hidden: int = 128,
         n_layers: int = 1,
         dropout_rate: float = 0.1,
@@ -205,7 +209,12 @@ class BasisVAE(
             assignment_weight=assignment_weight,
             gene_prior=gene_prior,
             objective=objective,
-            **self._observed_latent_arguments(n_latent),
+            **latent_arguments(
+                None if adata is None else self.adata_manager,
+                self.registry["setup_args"],
+                n_latent,
+                latent_prior_scale,
+            ),
             constants=None if adata is None else self._compute_constants(likelihood),
         )
         self.orientation_ = 1
@@ -231,6 +240,7 @@ class BasisVAE(
         categorical_covariate_keys: list[str] | None = None,
         continuous_covariate_keys: list[str] | None = None,
         latent_key: str | None = None,
+        latent_prior_key: str | None = None,
         **kwargs,
     ) -> None:
         """Register the data with the model class.
@@ -250,6 +260,10 @@ class BasisVAE(
         latent_key
             Column of ``.obs`` or key of ``.obsm`` with an observed z, e.g. a time or another
             tool's pseudotime; it is standardised. Then no encoder is trained.
+        latent_prior_key
+            Column of ``.obs`` or key of ``.obsm`` with a guess at z, e.g. the time at which a cell
+            was taken; it is standardised. Cells then have the prior N(guess, latent_prior_scale²);
+            those without a guess (NaN) keep N(0, 1).
 
         Raises
         ------
@@ -281,26 +295,11 @@ class BasisVAE(
             CategoricalJointObsField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
             NumericalJointObsField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
         ]
-        if latent_key is not None:
-            fields.append(cls._latent_field(adata, latent_key))
+        if (field := latent_field(adata, latent_key, latent_prior_key)) is not None:
+            fields.append(field)
         manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
         manager.register_fields(adata, **kwargs)
         cls.register_manager(manager)
-
-    @staticmethod
-    def _latent_field(adata: AnnData, key: str) -> NumericalObsField | ObsmField:
-        if key in adata.obsm:
-            values, field = adata.obsm[key], ObsmField(TENSOR_KEYS.OBSERVED_LATENT, key)
-        else:
-            check_numeric(adata, key, "latent_key")
-            values = adata.obs[key].to_numpy()
-            field = NumericalObsField(TENSOR_KEYS.OBSERVED_LATENT, key)
-        if not np.isfinite(np.asarray(values, dtype=np.float64)).all():
-            raise ValueError(
-                f"latent_key={key!r} has missing or infinite values. Keep only the cells that "
-                "have one, e.g. adata[adata.obs[key].notna()].copy()."
-            )
-        return field
 
     @staticmethod
     def _check_arguments(**arguments) -> None:
@@ -311,7 +310,7 @@ class BasisVAE(
         _check_choice(arguments["objective"], ("evidence", "paper"), "objective")
         for name in ("n_latent", "n_hidden_basis", "concentration"):
             _check_positive(arguments[name], name)
-        for name in ("latent_weight", "assignment_weight"):
+        for name in ("latent_weight", "assignment_weight", "latent_prior_scale"):
             _check_positive(arguments[name], name)
         _check_positive(arguments["n_basis"], "n_basis", minimum=1)
         n_grid = arguments["n_grid"]
@@ -356,25 +355,6 @@ class BasisVAE(
         state = registries.get(REGISTRY_KEYS.CAT_COVS_KEY, {}).get("state_registry", {})
         return list(state["n_cats_per_key"]) if "n_cats_per_key" in state else None
 
-    def _observed_latent_arguments(self, n_latent: int) -> dict:
-        if self._setup_argument("latent_key") is None:
-            return {"observed_latent": False}
-        if self.adata is None:
-            return {"observed_latent": True}
-        z = np.asarray(self.adata_manager.get_from_registry(TENSOR_KEYS.OBSERVED_LATENT))
-        z = z.reshape(len(z), -1).astype(np.float64)
-        if z.shape[1] != n_latent:
-            raise ValueError(
-                f"latent_key={self._setup_argument('latent_key')!r} has {z.shape[1]} "
-                f"dimension(s), but n_latent={n_latent}; make them equal."
-            )
-        spread = z.std(axis=0)
-        return {
-            "observed_latent": True,
-            "latent_centre": z.mean(axis=0),
-            "latent_spread": np.where(spread > 0, spread, 1.0),
-        }
-
     def _validate_anndata(
         self, adata: AnnData | None = None, copy_if_view: bool = True
     ) -> AnnData:
@@ -406,6 +386,7 @@ _CHECKED = (
     "concentration",
     "latent_weight",
     "assignment_weight",
+    "latent_prior_scale",
     "n_basis",
     "n_grid",
 )

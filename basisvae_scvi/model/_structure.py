@@ -140,7 +140,8 @@ class StructureMixin:
         """Which genes change along z, at a false discovery rate.
 
         Genes are taken in order of their probability of the flat basis, as long as the mean of
-        these, which is the expected share of flat genes among them, stays at or below ``fdr``.
+        these, which is the expected share of flat genes among them, stays at or below ``fdr``, and
+        as long as they are more probably dynamic than flat.
 
         Parameters
         ----------
@@ -166,5 +167,5 @@ class StructureMixin:
         flat = self.get_assignments()["0"]
         ranked = flat.sort_values(kind="stable")
         expected = ranked.expanding().mean()
-        called = expected[expected <= fdr].index
+        called = expected[(expected <= fdr) & (ranked < 0.5)].index
         return pd.Series(flat.index.isin(called), index=flat.index, name="is_dynamic")

@@ -21,7 +21,6 @@ from basisvae_scvi.inference import (
     apply_start,
     fit_encoder,
     pooled_start,
-    start_latent,
     start_shapes,
     survive_interrupt,
 )
@@ -29,19 +28,17 @@ from basisvae_scvi.module import FeatureConstants
 
 from ._constants import observed_library
 from ._seed import resolve_seed, seeded
+from ._start_latent import SEARCH_SEED, StartLatentMixin
 from ._structure import describe_search
 
 logger = logging.getLogger(__name__)
 
-INIT_METHODS = ("manifold", "pca", "random")
 _MAX_EPOCHS = 150
 _MIN_EPOCHS = 20
 _CELLS_FOR_MAX_EPOCHS = 10_000
 # The refresh of q(w) looks at up to this many entries of the data matrix at a time.
 _REFRESH_CELLS = 2048
 _REFRESH_ELEMENTS = 20_000_000
-# Of the search for the structure: whoever repeats a run with another seed is to find the same.
-_SEARCH_SEED = 0
 
 
 def default_max_epochs(n_obs: int) -> int:
@@ -49,7 +46,7 @@ def default_max_epochs(n_obs: int) -> int:
     return int(np.clip(_MAX_EPOCHS * _CELLS_FOR_MAX_EPOCHS / n_obs, _MIN_EPOCHS, _MAX_EPOCHS))
 
 
-class TrainingMixin:
+class TrainingMixin(StartLatentMixin):
     """Starting values and training."""
 
     _data_splitter_cls = CellSplitter
@@ -248,7 +245,8 @@ class TrainingMixin:
             size_factor,
             constants,
             composes=self._given_size_factor() is None,
-            seed=_SEARCH_SEED,
+            seed=SEARCH_SEED,
+            prior=self._latent_prior(),
             silent=quiet,
         )
         start = search.run(z[:, 0], n_restarts)
@@ -272,40 +270,6 @@ class TrainingMixin:
             if part is not self.module and hasattr(part, "reset_parameters"):
                 part.reset_parameters()
         self.module.assignment.set(torch.full_like(self.module.assignment(), 1.0) / self._n_basis)
-
-    def _start_z(self, matrix, size_factor: np.ndarray | None, init: str) -> np.ndarray:
-        module = self.module
-        if module.observed_latent:
-            values = self._load_cells(np.arange(self.adata.n_obs), only_latent=True)
-            centred = values - module.latent_centre.cpu().numpy()
-            return centred / module.latent_spread.cpu().numpy()
-        if init in INIT_METHODS:
-            return start_latent(
-                matrix,
-                size_factor,
-                module.likelihood,
-                n_latent=module.n_latent,
-                init=init,
-                seed=_SEARCH_SEED if init == "manifold" else self.seed_,
-            )
-        return self._given_z(init)
-
-    def _given_z(self, key: str) -> np.ndarray:
-        adata = self.adata
-        if key not in adata.obsm and key not in adata.obs:
-            raise ValueError(
-                f"init={key!r} is neither one of {[*INIT_METHODS]} nor a column of adata.obs "
-                "or a key of adata.obsm."
-            )
-        values = adata.obsm[key] if key in adata.obsm else adata.obs[key].to_numpy()
-        z = np.asarray(values, dtype=np.float64).reshape(adata.n_obs, -1)
-        if z.shape[1] < self.module.n_latent or not np.isfinite(z).all():
-            raise ValueError(
-                f"init={key!r} must give {self.module.n_latent} finite number(s) per cell; it has "
-                f"{z.shape[1]} column(s) and {int((~np.isfinite(z)).sum())} missing value(s)."
-            )
-        z = z[:, : self.module.n_latent]
-        return (z - z.mean(0)) / np.where(z.std(0) > 0, z.std(0), 1.0)
 
     def _size_factors(self, matrix) -> np.ndarray | None:
         """Size factors of all cells, shape ``(N,)``; ``None`` where they do not apply."""

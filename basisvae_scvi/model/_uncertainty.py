@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+import torch
 from scipy.special import ndtri
 from scvi import REGISTRY_KEYS
 
-from basisvae_scvi.inference import GenePosterior, PairEvidence
+from basisvae_scvi.inference import PairEvidence
 
 _KEYS = ("shift", "scale")
 # A shift is not identified if the data leave it this wide (the prior has 1), or if they leave the
@@ -19,8 +20,8 @@ _DEPENDENT, _NARROW_SHIFT = 0.95, 0.1
 class UncertaintyMixin:
     """Standard deviations and intervals of shifts and scales; ``n_latent=1``."""
 
-    def _gene_posterior(self) -> GenePosterior:
-        """λ and δ of all pairs given the data; a sample of the cells stands for all of them."""
+    def _pair_evidence(self) -> tuple[PairEvidence, np.ndarray]:
+        """All pairs on a sample of the cells that stands for all of them, and that sample."""
         module = self.module
         self._check_if_trained(warn=False)
         if module.n_latent > 1:
@@ -39,22 +40,66 @@ class UncertaintyMixin:
         values = tensors[REGISTRY_KEYS.X_KEY].double().cpu().numpy()
         constants = self._module_constants()
         z, weight = z.astype(np.float64), self.adata.n_obs / len(cells)
-        return PairEvidence(module, z, values, size, constants, weight).posterior()
+        return PairEvidence(module, z, values, size, constants, weight), cells
 
-    def _standard_deviations(self) -> dict[str, np.ndarray]:
-        """Standard deviations of δ and λ in canonical order and units, and their dependence."""
-        posterior, view = self._gene_posterior(), self._view()
+    def _latent_prior_sd(self, cells: np.ndarray) -> np.ndarray | None:
+        """Standard deviation of the prior of z, ``(N,)``; ``None`` where z is observed."""
+        if self.module.observed_latent:
+            return None
+        prior = self._latent_prior()
+        return np.ones(len(cells)) if prior is None else prior.sd[cells, 0]
+
+    def _posterior(self, level: float = 0.9) -> dict[str, np.ndarray]:
+        """Standard deviations, ends of the interval of δ, and dependence, each ``(P, K)``.
+
+        In canonical order and units. Under the most probable basis z and the bases are integrated
+        out; under the others they are given.
+        """
+        (evidence, cells), view, module = self._pair_evidence(), self._view(), self.module
+        posterior = evidence.posterior(level)
+        label = view.assignment.argmax(1)
+        rows, internal = np.arange(len(label)), view.order[label]
+        with torch.no_grad():
+            scale = module.genes.scales(module.n_basis).double().cpu().numpy()[rows, internal]
+            shifts = module.genes.shifts()
+        shift = np.zeros(len(label))
+        if shifts is not None:
+            shift = shifts.double().cpu().numpy()[rows, internal]
+        joint = evidence.joint_variances(internal, shift, scale, self._latent_prior_sd(cells))
+        at = rows[label > 0], internal[label > 0]
+        added = np.sqrt(joint.added_shift[at[0]])
+        posterior.scale_sd[at] = np.hypot(
+            posterior.scale_sd[at], scale[at[0]] * np.sqrt(joint.added_log_scale[at[0]])
+        )
+        width = ndtri(0.5 + 0.5 * level)
+        for end in (posterior.shift_lower, posterior.shift_upper):
+            distance = end[at] - posterior.shift_mean[at]
+            end[at] = posterior.shift_mean[at] + np.sign(distance) * np.hypot(
+                distance, width * added
+            )
+        posterior.shift_sd[at] = np.hypot(posterior.shift_sd[at], added)
+        # Like the shifts, relative to their mean over the cluster.
+        centre = np.zeros(module.n_basis)
+        for k in np.unique(at[1]):
+            centre[k] = posterior.shift_mean[at[0][at[1] == k], k].mean()
+        ends = [
+            self.orientation_ * (end - centre)[:, view.order]
+            for end in (posterior.shift_lower, posterior.shift_upper)
+        ]
         return {
             "shift": posterior.shift_sd[:, view.order],
             "scale": posterior.scale_sd[:, view.order] * view.norm,
             "dependence": self.orientation_ * posterior.dependence[:, view.order],
+            "lower": np.minimum(*ends),
+            "upper": np.maximum(*ends),
         }
 
     def get_gene_intervals(self, level: float = 0.9) -> pd.DataFrame:
         """Shift and scale of every gene under its most probable basis, with intervals.
 
-        The standard deviations are those given z and the basis functions, by the working model of
-        the structure search: δ on a grid, λ in closed form, counts quasi-Poisson.
+        The standard deviations are those of the joint posterior of z, basis functions, shifts and
+        scales (Laplace's approximation, every gene on its most probable basis), shifts relative to
+        the mean over the genes of the cluster.
 
         Parameters
         ----------
@@ -82,18 +127,20 @@ class UncertaintyMixin:
         """
         if not 0.0 < level < 1.0:
             raise ValueError(f"level={level} must lie in (0, 1).")
-        deviations, clusters = self._standard_deviations(), self.get_clusters()
+        posterior, clusters = self._posterior(level), self.get_clusters()
         rows = np.arange(len(clusters))
         label = clusters["cluster"].astype(str).astype(int).to_numpy()
         width = ndtri(0.5 + 0.5 * level)
         table = clusters[["cluster"]].copy()
         for key in _KEYS:
-            sd = deviations[key][rows, label]
-            table[key], table[f"{key}_sd"] = clusters[key], sd
-            table[f"{key}_lower"] = clusters[key] - width * sd
-            table[f"{key}_upper"] = clusters[key] + width * sd
+            table[key], table[f"{key}_sd"] = clusters[key], posterior[key][rows, label]
+            half = width * table[f"{key}_sd"]
+            table[f"{key}_lower"], table[f"{key}_upper"] = table[key] - half, table[key] + half
+        if self.module.genes.translation_invariant:
+            table["shift_lower"] = posterior["lower"][rows, label]
+            table["shift_upper"] = posterior["upper"][rows, label]
         table["scale_lower"] = table["scale_lower"].clip(lower=0.0)
-        dependence = np.abs(deviations["dependence"][rows, label])
+        dependence = np.abs(posterior["dependence"][rows, label])
         sd = table["shift_sd"]
         is_open = (sd > _WIDE_SHIFT) | ((dependence > _DEPENDENT) & (sd > _NARROW_SHIFT))
         moves = self.module.genes.translation_invariant & (label > 0)

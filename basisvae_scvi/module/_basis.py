@@ -118,36 +118,47 @@ class BasisFunctions(nn.Module):
     def _link(self, raw: Tensor) -> Tensor:
         return softplus(raw) + BASIS_FLOOR if self.positive else raw
 
-    def _raw(self, z: Tensor) -> Tensor:
-        """Network outputs for points ``(N, Q)``, shape ``(N, K - 1)``."""
-        hidden = torch.einsum("nq,kqh->nkh", z.clamp(-Z_LIMIT, Z_LIMIT), self.direction)
-        hidden = torch.tanh(hidden + self.threshold)
-        return (hidden * self.amplitude).sum(-1) + self.level
+    def _raw(self, z: Tensor, networks: Tensor | slice) -> Tensor:
+        """Outputs of some networks for points ``(N, Q)``, shape ``(N, K')``."""
+        points = z.clamp(-Z_LIMIT, Z_LIMIT)
+        hidden = torch.einsum("nq,kqh->nkh", points, self.direction[networks])
+        hidden = torch.tanh(hidden + self.threshold[networks])
+        return (hidden * self.amplitude[networks]).sum(-1) + self.level[networks]
+
+    def _norms(self, networks: Tensor | slice) -> Tensor:
+        """Denominators of some networks, shape ``(K',)``."""
+        if not self.normalize:
+            return torch.ones_like(self.level[networks])
+        values = self._link(self._raw(self.quadrature_nodes.to(self.level.dtype), networks))
+        weights = self.quadrature_weights.to(values.dtype)
+        power = weights @ values if self.positive else (weights @ values.square()).sqrt()
+        return power.clamp_min(1e-8)
 
     def norms(self) -> Tensor:
         """Denominators of all K bases, shape ``(K,)``; 1 for the flat basis."""
-        flat = self.level.new_ones(1)
-        if not self.normalize:
-            return flat.expand(self.n_basis)
-        values = self._link(self._raw(self.quadrature_nodes.to(self.level.dtype)))
-        weights = self.quadrature_weights.to(values.dtype)
-        power = weights @ values if self.positive else (weights @ values.square()).sqrt()
-        return torch.cat([flat, power.clamp_min(1e-8)])
+        return torch.cat([self.level.new_ones(1), self._norms(slice(None))])
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Evaluate all bases.
+    def forward(self, z: Tensor, wanted: Tensor | None = None) -> Tensor:
+        """Evaluate bases.
 
         Parameters
         ----------
         z
             Points, shape ``(N, Q)``.
+        wanted
+            Indices of bases, in any number; the columns of all others are 1. By default all.
 
         Returns
         -------
         Values b_k(z_n), shape ``(N, K)``.
         """
-        values = self._link(self._raw(z))
-        return torch.cat([values.new_ones(z.shape[0], 1), values], 1) / self.norms()
+        if wanted is None:
+            values = self._link(self._raw(z, slice(None))) / self._norms(slice(None))
+            return torch.cat([values.new_ones(z.shape[0], 1), values], 1)
+        basis = wanted.unique()
+        basis = basis[basis != self.flat]
+        values = self._link(self._raw(z, basis - 1)) / self._norms(basis - 1)
+        return values.new_ones(z.shape[0], self.n_basis).index_copy(1, basis, values)
 
     def _grid_range(self, z: Tensor, shift: Tensor) -> tuple[float, float]:
         """Range that holds all z_n + δ_m, cut at ±6, with one grid step to spare."""
@@ -156,7 +167,9 @@ class BasisFunctions(nn.Module):
         margin = max(upper - lower, _MIN_GRID_WIDTH) / (self.n_grid - 3)
         return max(lower - margin, -Z_LIMIT), min(upper + margin, Z_LIMIT)
 
-    def evaluator(self, z: Tensor, shift: Tensor | None) -> BasisEvaluator:
+    def evaluator(
+        self, z: Tensor, shift: Tensor | None, wanted: Tensor | None = None
+    ) -> BasisEvaluator:
         """Evaluator of the pairs of a minibatch.
 
         Without shifts the K values per cell are computed once; with shifts and one latent
@@ -169,14 +182,16 @@ class BasisFunctions(nn.Module):
             Latent coordinates of the minibatch, shape ``(N, Q)``.
         shift
             Shifts of the pairs, shape ``(M,)``, or ``None`` without shifts.
+        wanted
+            Bases of the pairs, shape ``(M,)``, if they are not all: others cost nothing.
         """
         if shift is None:
-            return TabulatedBasis(self(z))
+            return TabulatedBasis(self(z, wanted))
         if not self.n_grid or not z.numel() or not shift.numel():
             return NetworkBasis(self, self.norms())
         lower, upper = self._grid_range(z, shift)
         points = GridBasis.points(lower, upper, self.n_grid, like=z)
-        return GridBasis(self(points[:, None]), lower, upper)
+        return GridBasis(self(points[:, None], wanted), lower, upper)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ class _TensorKeys(NamedTuple):
     """Registry keys beside those of scvi-tools."""
 
     OBSERVED_LATENT: str = "observed_latent"
+    LATENT_PRIOR: str = "latent_prior"
 
 
 class _OutputKeys(NamedTuple):
@@ -22,6 +23,7 @@ class _OutputKeys(NamedTuple):
     BATCH: str = "batch_index"
     PX: str = "px"
     PZ: str = "pz"
+    PRIOR: str = "prior"
 
 
 TENSOR_KEYS = _TensorKeys()

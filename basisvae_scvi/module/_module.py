@@ -27,7 +27,7 @@ from ._constants import OUTPUT_KEYS, TENSOR_KEYS
 from ._genes import DispersionMode, FeatureConstants, GeneParameters, ZeroInflationMode
 from ._prediction import PredictionMixin
 from ._predictive import predictive_distribution
-from ._priors import kl_standard_normal
+from ._priors import kl_normal, standard_normal
 
 _MIN_SIZE_FACTOR = 1e-6
 # Points between ±Z_LIMIT at which the composition of the libraries is known.
@@ -87,8 +87,13 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
         ``"evidence"``: bases and the freedom of genes are paid for; ``"paper"``: points only.
     observed_latent
         Whether z is data; then there is no encoder.
+    anchored_latent
+        Whether cells have prior means of z among their data.
+    latent_prior_scale
+        Standard deviation of the prior about these means.
     latent_centre, latent_spread
-        Mean and standard deviation by which observed z is standardised, each of shape ``(Q,)``.
+        Mean and standard deviation by which observed z or prior means are standardised, each of
+        shape ``(Q,)``.
     constants
         Data constants of the features; ``None`` if a saved state follows.
     """
@@ -119,6 +124,8 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
         gene_prior: GenePrior = "assigned",
         objective: Objective = "evidence",
         observed_latent: bool = False,
+        anchored_latent: bool = False,
+        latent_prior_scale: float = 0.5,
         latent_centre: np.ndarray | None = None,
         latent_spread: np.ndarray | None = None,
         constants: FeatureConstants | None = None,
@@ -130,12 +137,13 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
         self.latent_weight, self.assignment_weight = latent_weight, assignment_weight
         self.gene_prior, self.observed_latent = gene_prior, observed_latent
         self.objective = objective
-        if observed_latent:
+        self.anchored_latent, self.latent_prior_scale = anchored_latent, latent_prior_scale
+        if observed_latent or anchored_latent:
             centre = np.zeros(n_latent) if latent_centre is None else latent_centre
             spread = np.ones(n_latent) if latent_spread is None else latent_spread
             self.register_buffer("latent_centre", torch.as_tensor(centre, dtype=torch.float32))
             self.register_buffer("latent_spread", torch.as_tensor(spread, dtype=torch.float32))
-        else:
+        if not observed_latent:
             self.z_encoder = Encoder(
                 n_input + n_continuous_cov,
                 n_latent,
@@ -222,7 +230,18 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
             "cont_covs": tensors.get(REGISTRY_KEYS.CONT_COVS_KEY),
             "cat_covs": tensors.get(REGISTRY_KEYS.CAT_COVS_KEY),
             "latent": tensors.get(TENSOR_KEYS.OBSERVED_LATENT),
+            "prior": tensors.get(TENSOR_KEYS.LATENT_PRIOR),
         }
+
+    def latent_prior(self, values: Tensor) -> Normal:
+        """p(z) of cells with prior means ``values``, shape ``(N, Q)``, in units of the data.
+
+        N(0, 1) for cells without one (NaN).
+        """
+        mean = (values - self.latent_centre) / self.latent_spread
+        is_free = mean.isnan()
+        scale = torch.full_like(mean, self.latent_prior_scale)
+        return Normal(mean.masked_fill(is_free, 0.0), scale.masked_fill(is_free, 1.0))
 
     @auto_move_data
     def inference(
@@ -233,6 +252,7 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
         cont_covs: Tensor | None = None,
         cat_covs: Tensor | None = None,
         latent: Tensor | None = None,
+        prior: Tensor | None = None,
         n_samples: int = 1,
     ) -> dict[str, Any]:
         """q(z | x) and a sample of it; with observed z, that z and ``None`` for q.
@@ -242,7 +262,8 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
         library = x.new_zeros(x.shape[0], 1)
         if size_factor is not None:
             library = torch.log(size_factor * self.genes.library)
-        common = {OUTPUT_KEYS.LIBRARY: library, OUTPUT_KEYS.QL: None}
+        pz = None if prior is None else self.latent_prior(prior)
+        common = {OUTPUT_KEYS.LIBRARY: library, OUTPUT_KEYS.QL: None, OUTPUT_KEYS.PRIOR: pz}
         if self.observed_latent:
             z = (latent - self.latent_centre) / self.latent_spread
             z = z if n_samples == 1 else z.expand(n_samples, *z.shape)
@@ -265,6 +286,7 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
             OUTPUT_KEYS.Z: inference_outputs[OUTPUT_KEYS.Z],
             OUTPUT_KEYS.SIZE_FACTOR: self.size_factors(tensors),
             OUTPUT_KEYS.BATCH: tensors[REGISTRY_KEYS.BATCH_KEY],
+            OUTPUT_KEYS.PRIOR: inference_outputs[OUTPUT_KEYS.PRIOR],
         }
 
     def observations(
@@ -311,6 +333,7 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
         transform_batch: int | None = None,
         assignment: Tensor | None = None,
         decode: bool = True,
+        prior: Normal | None = None,
     ) -> dict[str, Distribution | None]:
         """Predictive distribution of every gene, averaged over q(w).
 
@@ -328,8 +351,10 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
             Probabilities (P, K) to use in place of φ, e.g. one-hot draws of w.
         decode
             ``False`` skips the predictive distribution, which training does not need.
+        prior
+            p(z) of the cells, where it is not N(0, 1).
         """
-        pz = Normal(torch.zeros_like(z), torch.ones_like(z))
+        pz = standard_normal(z) if prior is None else prior
         if not decode:
             return {OUTPUT_KEYS.PX: None, OUTPUT_KEYS.PZ: pz}
         if transform_batch is not None:
@@ -387,11 +412,12 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
             tensors[REGISTRY_KEYS.BATCH_KEY],
         )
         scale, shift = self.pair_parameters(pairs)
+        is_all = len(pairs) == self.genes.n_genes * self.n_basis
         return expected_log_likelihood(
             self.likelihood,
             observations,
             z,
-            self.basis.evaluator(z, shift),
+            self.basis.evaluator(z, shift, None if is_all else pairs.basis),
             pairs,
             weight,
             scale,
@@ -426,11 +452,13 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
             Number of training cells, over which the global terms are spread.
         """
         z, qz = inference_outputs[OUTPUT_KEYS.Z], inference_outputs[OUTPUT_KEYS.QZ]
+        pz = inference_outputs.get(OUTPUT_KEYS.PRIOR)
         pairs, weight, kl_w = self.assignment.visited()
         reconstruction = -self.log_likelihood(tensors, z, pairs, weight).per_cell
         kl_z = torch.zeros_like(reconstruction)
         if qz is not None:
-            kl_z = kl_standard_normal(qz.loc, qz.scale)
+            pz = standard_normal(qz.loc) if pz is None else pz
+            kl_z = kl_normal(qz.loc, qz.scale, pz.loc, pz.scale)
         log_prior = self.log_prior(pairs, weight)
         local = reconstruction + kl_weight * self.latent_weight * kl_z
         spread = assignment_kl_weight * self.assignment_weight * kl_w - log_prior

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from scvi.module.base import auto_move_data
 from torch import Tensor
-from torch.distributions import Normal
 
 from basisvae_scvi.likelihood import expected_observation
 
 from ._constants import OUTPUT_KEYS
+from ._priors import standard_normal
 
 
 class PredictionMixin:
@@ -97,7 +97,7 @@ class PredictionMixin:
             z, qz = outputs[OUTPUT_KEYS.Z], outputs[OUTPUT_KEYS.QZ]
             log_weight = self.log_likelihood(tensors, z, pairs, pairs.select(phi)).per_cell
             if qz is not None:
-                prior = Normal(torch.zeros_like(z), torch.ones_like(z))
+                prior = outputs[OUTPUT_KEYS.PRIOR] or standard_normal(z)
                 log_weight = log_weight + (prior.log_prob(z) - qz.log_prob(z)).sum(-1)
             log_weights.append(log_weight)
         stacked = torch.stack(log_weights)

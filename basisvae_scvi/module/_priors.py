@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor
+from torch.distributions import Normal
 
 
 def log_prior_normal(value: Tensor) -> Tensor:
@@ -18,6 +19,12 @@ def log_prior_scale(scale: Tensor) -> Tensor:
     return -scale
 
 
-def kl_standard_normal(mean: Tensor, sd: Tensor) -> Tensor:
-    """KL(N(mean, sd²) ‖ N(0, 1)) summed over the last dimension."""
-    return 0.5 * (mean.square() + sd.square() - 1.0 - 2.0 * torch.log(sd)).sum(-1)
+def standard_normal(like: Tensor) -> Normal:
+    """N(0, 1) of the shape of a tensor: the prior of z, if there is no other."""
+    return Normal(torch.zeros_like(like), torch.ones_like(like))
+
+
+def kl_normal(mean: Tensor, sd: Tensor, prior_mean: Tensor, prior_sd: Tensor) -> Tensor:
+    """KL(N(mean, sd²) ‖ N(prior_mean, prior_sd²)) summed over the last dimension."""
+    distance, ratio = (mean - prior_mean) / prior_sd, sd / prior_sd
+    return 0.5 * (distance.square() + ratio.square() - 1.0 - 2.0 * torch.log(ratio)).sum(-1)

@@ -1,5 +1,6 @@
-"""The whole analysis in one call."""
+"""The whole analysis in one call, and the comparison of settings."""
 
 from ._basisvae import basisvae
+from ._compare import compare
 
-__all__ = ["basisvae"]
+__all__ = ["basisvae", "compare"]

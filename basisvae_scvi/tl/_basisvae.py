@@ -106,7 +106,7 @@ def basisvae(
     """
     check_layer(adata, layer)
     _check_root(adata, root, n_latent=model_kwargs.get("n_latent", 1))
-    work = _light_copy(adata, layer)
+    work = light_copy(adata, layer)
     BasisVAE.setup_anndata(work, layer=layer, batch_key=batch_key, size_factor_key=size_factor_key)
     model = BasisVAE(
         work,
@@ -148,7 +148,7 @@ def _check_root(adata: AnnData, root, *, n_latent: int) -> None:
         )
 
 
-def _light_copy(adata: AnnData, layer: str | None) -> AnnData:
+def light_copy(adata: AnnData, layer: str | None) -> AnnData:
     """AnnData of its own that shares the matrix, for scvi-tools to leave its marks in."""
     return AnnData(
         X=adata.X if layer is None else None,

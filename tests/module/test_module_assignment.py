@@ -8,7 +8,7 @@ from scipy import stats
 
 from basisvae_scvi.module import SCHEMES, Assignment
 from basisvae_scvi.module._assignment import FixedProportions
-from basisvae_scvi.module._priors import kl_standard_normal, log_prior_normal, log_prior_scale
+from basisvae_scvi.module._priors import kl_normal, log_prior_normal, log_prior_scale
 
 P, K = 9, 4
 GIVEN = [0.1, 0.2, 0.3, 0.4]
@@ -199,15 +199,19 @@ def test_priors_are_the_densities_of_the_paper():
         assert torch.autograd.gradcheck(prior, leaf[:5].requires_grad_())
 
 
-def test_kl_of_normals_is_the_integral():
+@pytest.mark.parametrize(("at", "width"), [(0.0, 1.0), (0.7, 0.4)])
+def test_kl_of_normals_is_the_integral(at, width):
     mean, sd = torch.tensor([[0.3, -1.2]]).double(), torch.tensor([[0.5, 1.7]]).double()
     z = np.linspace(-18, 18, 20_001)
     total = 0.0
     for m, s in zip(mean[0].tolist(), sd[0].tolist(), strict=True):
         q = stats.norm(m, s)
-        total += (q.pdf(z) * (q.logpdf(z) - stats.norm.logpdf(z))).sum() * (z[1] - z[0])
-    assert kl_standard_normal(mean, sd).item() == pytest.approx(total, rel=1e-9)
-    assert reference.kl_normal(mean.numpy(), sd.numpy()) == pytest.approx(total, rel=1e-9)
+        p = stats.norm(at, width)
+        total += (q.pdf(z) * (q.logpdf(z) - p.logpdf(z))).sum() * (z[1] - z[0])
+    prior = torch.tensor([at, width], dtype=torch.float64)
+    assert kl_normal(mean, sd, *prior).item() == pytest.approx(total, rel=1e-9)
+    if at == 0.0:
+        assert reference.kl_normal(mean.numpy(), sd.numpy()) == pytest.approx(total, rel=1e-9)
 
 
 @pytest.mark.parametrize("assignment_weight", [1.0, 3.0])

@@ -197,3 +197,20 @@ def test_start_is_on_the_level_of_a_flat_gene():
     with torch.no_grad():
         raw.amplitude.zero_()
     assert tabulate(raw, [[0.3]])[0] == pytest.approx(1.0, rel=1e-6)
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_bases_that_are_not_wanted_cost_nothing_and_change_nothing(positive):
+    functions = BasisFunctions(6, positive=positive).double()
+    z, wanted = torch.linspace(-2, 2, 9).double()[:, None], torch.tensor([4, 0, 2, 4])
+    everything, some = functions(z), functions(z, wanted)
+    for k in (0, 2, 4):
+        torch.testing.assert_close(some[:, k], everything[:, k], rtol=1e-12, atol=0)
+    assert (some[:, [1, 3, 5]] == 1).all()
+    slope = torch.randn(9, 6).double()
+    slope[:, [1, 3, 5]] = 0.0
+    parameters = list(functions.parameters())
+    expected = torch.autograd.grad((everything * slope).sum(), parameters)
+    found = torch.autograd.grad((some * slope).sum(), parameters)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)

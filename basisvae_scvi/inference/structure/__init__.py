@@ -8,20 +8,22 @@ split, and the bound tells whether that was right.
 
 from ._cells import place_on_grid, posterior
 from ._counts import CountEvidence
-from ._evidence import WorkingEvidence
+from ._evidence import Predictor, WorkingEvidence
 from ._families import working_evidence
-from ._grid import CurveGrid
+from ._grid import STEP, CurveGrid
 from ._moves import Moves
 from ._search import FoundStructure, anchor, find_structure
 from ._smooth import SmoothPrior, smooth_priors
 from ._state import GroupedGenes, SettledGenes, Structure
 
 __all__ = [
+    "STEP",
     "CountEvidence",
     "CurveGrid",
     "FoundStructure",
     "GroupedGenes",
     "Moves",
+    "Predictor",
     "SettledGenes",
     "SmoothPrior",
     "Structure",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import gammaln
 
-from ._evidence import CellWeights, ScaleMoments, Statistics, WorkingEvidence
+from ._evidence import CellWeights, Predictor, ScaleMoments, Statistics, WorkingEvidence
 from ._smooth import SmoothFit, SmoothPrior
 
 # Composition: curves of this slope and length, which libraries of drifting content have.
@@ -123,6 +123,16 @@ class CountEvidence(WorkingEvidence):
 
     def normalised(self, curve):
         return curve - np.log(self.grid.mean(np.exp(curve)))
+
+    def size_gradient(self, curve):
+        return self.grid.weights * np.exp(curve)
+
+    def predictor(self, signal, scale, genes, cells):
+        mean = np.exp(signal) * (scale * self.unit[genes] * self.dispersion[genes])
+        mean *= self.size[cells, None]
+        return Predictor(
+            np.ones_like(mean), np.ones_like(mean), mean / (1.0 + mean / self.theta[genes])
+        )
 
     @property
     def level_curve(self):

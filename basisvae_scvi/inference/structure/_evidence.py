@@ -46,6 +46,24 @@ class Statistics(NamedTuple):
         )
 
 
+class Predictor(NamedTuple):
+    """What genes predict of cells as a function of their curve f, each ``(N, P')``.
+
+    Attributes
+    ----------
+    amplitude
+        Derivative of the linear predictor η by f.
+    by_log_scale
+        Its derivative by log λ.
+    information
+        Expected information of an observation in η.
+    """
+
+    amplitude: np.ndarray
+    by_log_scale: np.ndarray
+    information: np.ndarray
+
+
 class CellWeights(NamedTuple):
     """Log p of a cell at grid point g is Σ_j x_j per_gene_jg + constant_g, up to its own constant.
 
@@ -156,6 +174,26 @@ class WorkingEvidence(ABC):
     @abstractmethod
     def normalised(self, curve: np.ndarray) -> np.ndarray:
         """The curve at its conventional size, which λ makes up for."""
+
+    @abstractmethod
+    def size_gradient(self, curve: np.ndarray) -> np.ndarray:
+        """Derivative of that size by the values of a curve that has it, shape ``(C,)``."""
+
+    @abstractmethod
+    def predictor(
+        self, signal: np.ndarray, scale: np.ndarray, genes: np.ndarray, cells: np.ndarray
+    ) -> Predictor:
+        """What genes predict.
+
+        Parameters
+        ----------
+        signal
+            Their curves at the cells, ``(N, P')``.
+        scale
+            λ, shape ``(P',)``.
+        genes, cells
+            Which these are.
+        """
 
     @abstractmethod
     def cell_weights(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit, log_ndtr
 
-from ._evidence import CellWeights, ScaleMoments, Statistics, WorkingEvidence
+from ._evidence import CellWeights, Predictor, ScaleMoments, Statistics, WorkingEvidence
 
 _LOG_2PI = np.log(2.0 * np.pi)
 _MIN_PRECISION = 1e-10
@@ -100,6 +100,17 @@ class GaussianEvidence(WorkingEvidence):
     def normalised(self, curve):
         return curve / max(np.sqrt(self.grid.mean(curve**2)), 1e-8)
 
+    def size_gradient(self, curve):
+        return self.grid.weights * curve
+
+    def _information(self, location, genes):
+        return np.broadcast_to(self.gene_precision[genes], location.shape)
+
+    def predictor(self, signal, scale, genes, cells):
+        amplitude = np.broadcast_to(scale * self.unit[genes], signal.shape)
+        location = amplitude * signal
+        return Predictor(amplitude, location, self._information(location, genes))
+
     @property
     def level_curve(self):
         return np.ones(len(self.grid.x))
@@ -133,6 +144,10 @@ class BinaryEvidence(GaussianEvidence):
         peak = n_cells * (p * np.log(p) + (1.0 - p) * np.log1p(-p))
         constant = (peak - 0.5 * precision * logit**2).sum(1)
         self._take(precision * logit, precision, constant)
+
+    def _information(self, location, genes):
+        p = expit(location)
+        return p * (1.0 - p)
 
     def cell_weights(self, curves, weight, scale):
         level = 1.0 - weight.sum((1, 2))

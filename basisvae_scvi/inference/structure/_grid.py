@@ -57,6 +57,8 @@ class CurveGrid:
         Support of the curves, shape ``(C,)``: every z + δ.
     log_z_prior, log_shift_prior
         N(0, 1) on the grids, normalised over them, ``(G,)`` and ``(D,)``.
+    weights
+        The same on the support of the curves, ``(C,)``.
     """
 
     def __init__(self, translation_invariant: bool):
@@ -71,7 +73,7 @@ class CurveGrid:
         self._index = (moves + pad)[:, None] + np.arange(len(self.z))
         self.log_z_prior = _log_normal(self.z)
         self.log_shift_prior = _log_normal(self.shifts)
-        self._size_weights = np.exp(_log_normal(self.x))
+        self.weights = np.exp(_log_normal(self.x))
 
     @property
     def no_shift(self) -> int:
@@ -146,7 +148,7 @@ class CurveGrid:
 
     def mean(self, values: np.ndarray) -> float:
         """Mean of a function on the support under N(0, 1)."""
-        return float(values @ self._size_weights)
+        return float(values @ self.weights)
 
 
 def _log_normal(points: np.ndarray) -> np.ndarray:

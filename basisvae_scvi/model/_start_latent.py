@@ -1,0 +1,77 @@
+"""Where z starts: on the manifold, where the user says, and near its prior means."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from basisvae_scvi.inference import LatentPrior, start_latent
+from basisvae_scvi.module import TENSOR_KEYS
+
+INIT_METHODS = ("manifold", "pca", "random")
+# Of the search for the structure: whoever repeats a run with another seed is to find the same.
+SEARCH_SEED = 0
+# How far a place on the manifold is off, in standard deviations of z, when it meets a prior mean.
+_MANIFOLD_WIDTH = 0.5
+
+
+class StartLatentMixin:
+    """Starting values of z."""
+
+    def _start_z(self, matrix, size_factor: np.ndarray | None, init: str) -> np.ndarray:
+        """z⁰ of all cells, shape ``(N, Q)``."""
+        module = self.module
+        if module.observed_latent:
+            values = self._load_cells(np.arange(self.adata.n_obs), only_latent=True)
+            centred = values - module.latent_centre.cpu().numpy()
+            return centred / module.latent_spread.cpu().numpy()
+        if init not in INIT_METHODS:
+            return self._towards_prior(self._given_z(init))
+        z = start_latent(
+            matrix,
+            size_factor,
+            module.likelihood,
+            n_latent=module.n_latent,
+            init=init,
+            seed=SEARCH_SEED if init == "manifold" else self.seed_,
+        )
+        return self._towards_prior(z)
+
+    def _given_z(self, key: str) -> np.ndarray:
+        adata = self.adata
+        if key not in adata.obsm and key not in adata.obs:
+            raise ValueError(
+                f"init={key!r} is neither one of {[*INIT_METHODS]} nor a column of adata.obs "
+                "or a key of adata.obsm."
+            )
+        values = adata.obsm[key] if key in adata.obsm else adata.obs[key].to_numpy()
+        z = np.asarray(values, dtype=np.float64).reshape(adata.n_obs, -1)
+        if z.shape[1] < self.module.n_latent or not np.isfinite(z).all():
+            raise ValueError(
+                f"init={key!r} must give {self.module.n_latent} finite number(s) per cell; it has "
+                f"{z.shape[1]} column(s) and {int((~np.isfinite(z)).sum())} missing value(s)."
+            )
+        z = z[:, : self.module.n_latent]
+        return (z - z.mean(0)) / np.where(z.std(0) > 0, z.std(0), 1.0)
+
+    def _latent_prior(self) -> LatentPrior | None:
+        """Prior of z of all cells where they have guesses, else ``None``."""
+        module = self.module
+        if not module.anchored_latent:
+            return None
+        values = self.adata_manager.get_from_registry(TENSOR_KEYS.LATENT_PRIOR)
+        values = np.asarray(values, dtype=np.float64).reshape(self.adata.n_obs, -1)
+        with torch.no_grad():
+            prior = module.latent_prior(torch.as_tensor(values, device=module.device))
+        mean, sd = prior.loc.cpu().numpy(), prior.scale.cpu().numpy()
+        return LatentPrior(mean, sd, is_known=~np.isnan(values))
+
+    def _towards_prior(self, z: np.ndarray) -> np.ndarray:
+        """Between z, of whichever sign agrees, and its prior means, as their widths tell."""
+        prior = self._latent_prior()
+        if prior is None:
+            return z
+        agreement = np.where(prior.is_known, z * prior.mean, 0.0).sum(0)
+        z = z * np.where(agreement < 0.0, -1.0, 1.0)
+        share = np.where(prior.is_known, 1.0 / (1.0 + (prior.sd / _MANIFOLD_WIDTH) ** 2), 0.0)
+        return share * prior.mean + (1.0 - share) * z
