@@ -45,15 +45,19 @@ FAMILIES = {
 }
 
 
-def _shifts(table, adata, sign: float) -> list[dict]:
-    """Correlation and coverage of δ in every true shape, over the genes of its main cluster."""
+def _shifts(table, adata, z: np.ndarray) -> list[dict]:
+    """Correlation and coverage of δ in every true shape, over the genes of its main cluster.
+
+    Shifts are in standard deviations of z over the cells.
+    """
     found = []
-    spread = adata.obs["true_z"].std()
+    true_z = adata.obs["true_z"]
+    unit = np.sign(np.corrcoef(true_z, z)[0, 1]) / true_z.std()
     for shape, var in adata.var.groupby("true_shape", observed=True):
         own = table.loc[var.index]
         main = own["cluster"].astype(str).mode()[0]
         own = own[own["cluster"].astype(str) == main]
-        truth = sign * var.loc[own.index, "true_shift"] / spread
+        truth = unit * var.loc[own.index, "true_shift"]
         if len(own) < 3 or truth.std() == 0 or main == "0":
             continue
         error = (own["shift"] - own["shift"].mean()) - (truth - truth.mean())
@@ -70,6 +74,14 @@ def _shifts(table, adata, sign: float) -> list[dict]:
             }
         )
     return found
+
+
+def _calibration(table, truth) -> dict:
+    """Mean probability of the chosen cluster, and share of genes with the main truth of theirs."""
+    cluster = table["cluster"].astype(str)
+    main = truth.groupby(cluster.to_numpy()).agg(lambda of: of.mode()[0])
+    is_right = main.loc[cluster].to_numpy() == truth.to_numpy()
+    return {"confidence": float(table["confidence"].mean()), "accuracy": float(is_right.mean())}
 
 
 def fit(name: str, seed: int) -> dict:
@@ -98,9 +110,9 @@ def fit(name: str, seed: int) -> dict:
         "dynamic_called": float(called[~is_flat].mean()) if (~is_flat).any() else None,
         "seconds": seconds,
     }
+    result["calibration"] = _calibration(model.get_clusters(), truth)
     if arguments.get("translation_invariant") and called.any():
-        sign = np.sign(np.corrcoef(z, true_z)[0, 1])
-        result["shifts"] = _shifts(model.get_gene_intervals(0.9), adata, sign)
+        result["shifts"] = _shifts(model.get_gene_intervals(0.9), adata, z)
     return result
 
 

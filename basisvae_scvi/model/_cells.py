@@ -13,7 +13,7 @@ from scvi import REGISTRY_KEYS
 from torch import Tensor
 
 from basisvae_scvi.data import iter_rows, to_dense
-from basisvae_scvi.module import OUTPUT_KEYS
+from basisvae_scvi.module import OUTPUT_KEYS, rescale_latent
 
 _N_REFERENCE = 200
 
@@ -215,12 +215,19 @@ class CellsMixin:
             self.latent_reference_ = np.linspace(low, high, _N_REFERENCE)[:, None]
 
     def _remember_latent(self) -> None:
-        """Keep the span of z, and orient z so that the gene that follows it most closely rises.
+        """Fix the unit of z, keep its span, and let the gene that follows z most closely rise.
 
-        The rule needs no label and gives the same orientation from run to run.
+        The unit is that of the prior: over all cells z has second moment 1, its uncertainty
+        included. The rule needs no label and gives the same orientation from run to run.
         """
-        self.orientation_ = 1
-        z = self.get_latent_representation().astype(np.float64)
+        self.orientation_, module = 1, self.module
+        mean, variance = self.get_latent_representation(return_dist=True)
+        z = mean.astype(np.float64)
+        has_free_unit = not (module.observed_latent or module.anchored_latent)
+        if has_free_unit and module.n_latent == 1:
+            unit = float(np.sqrt(z.var() + variance.mean(dtype=np.float64)))
+            rescale_latent(module, unit)
+            z /= unit
         self._set_reference(z)
         if self.module.n_latent > 1:
             return

@@ -3,6 +3,7 @@
 from ._assignment import SCHEMES, Assignment
 from ._basis import Z_LIMIT, BasisFunctions, NetworkBasis
 from ._constants import OUTPUT_KEYS, TENSOR_KEYS
+from ._gauge import rescale_latent
 from ._genes import FeatureConstants, GeneParameters
 from ._module import BasisVAEModule
 
@@ -17,4 +18,5 @@ __all__ = [
     "FeatureConstants",
     "GeneParameters",
     "NetworkBasis",
+    "rescale_latent",
 ]
