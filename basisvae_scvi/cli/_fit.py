@@ -78,6 +78,7 @@ def fit_anndata(adata: AnnData, settings: ModelSettings) -> Outcome:
             max_epochs=settings.max_epochs,
             seed=settings.seed,
             init=settings.init,
+            n_restarts=settings.n_restarts,
             accelerator=settings.accelerator.value,
             batch_size=settings.batch_size,
             early_stopping=settings.early_stopping,
@@ -106,5 +107,6 @@ def build_model(work: AnnData, settings: ModelSettings) -> BasisVAE:
         latent_weight=settings.latent_weight,
         assignment_weight=settings.assignment_weight,
         latent_prior_scale=settings.latent_prior_scale,
+        objective=settings.objective.value,
         allow_non_integer=settings.allow_non_integer,
     )

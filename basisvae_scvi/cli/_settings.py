@@ -54,6 +54,13 @@ class Inference(StrEnum):
     fixed_pi = "fixed_pi"
 
 
+class Objective(StrEnum):
+    """What a basis costs."""
+
+    evidence = "evidence"
+    paper = "paper"
+
+
 class Accelerator(StrEnum):
     """Where to compute."""
 
@@ -179,6 +186,9 @@ class ModelSettings(LogSettings):
     inference: Annotated[Inference, _option("Treatment of the mixing proportions.", MODEL)] = (
         Inference.collapsed
     )
+    objective: Annotated[
+        Objective, _option("Let bases and genes pay for their freedom, or as in the paper.", MODEL)
+    ] = Objective.evidence
     concentration: Annotated[
         float, _option("Dirichlet α; below 1 favours few groups.", MODEL, callback=positive)
     ] = 0.1
@@ -196,6 +206,9 @@ class ModelSettings(LogSettings):
     early_stopping: Annotated[
         bool, _option("Stop when 10 % held-out cells gain no more.", TRAINING, "--early-stopping")
     ] = False
+    n_restarts: Annotated[
+        int, _option("Searches for the structure; the best is kept.", TRAINING, min=1)
+    ] = 2
     init: Annotated[
         str, _option("Start of z: manifold, pca, random, or a key of obs/obsm.", TRAINING)
     ] = "manifold"

@@ -13,12 +13,19 @@ from basisvae_scvi.module import BasisVAEModule, FeatureConstants
 
 from ._joint_posterior import GeneVariances, PlacedGenes, joint_variances
 from ._pooling import pool_cells
-from .structure import CurveGrid, WorkingEvidence, place_on_grid, working_evidence
+from .structure import (
+    CurveGrid,
+    GroupedGenes,
+    WorkingEvidence,
+    place_on_grid,
+    working_evidence,
+)
 
 _LOG_2PI = np.log(2.0 * np.pi)
 _GENES_PER_BLOCK = 128
 # Cells that the joint posterior looks at; each then stands for more of them.
 _MAX_JOINT_CELLS = 600
+_REFIT_STEPS = 5
 
 
 @dataclass(frozen=True)
@@ -140,6 +147,29 @@ class PairEvidence:
         zero = np.zeros(self.n_genes)
         of_flat = [zero, zero, zero, zero, self.working.flat_scale_sd(), zero]
         return GenePosterior(*self._in_blocks(partial(_moments, level), of_flat))
+
+    def refit(self, label: np.ndarray) -> None:
+        """Fit the curves anew to their genes, δ and λ integrated out.
+
+        Training holds every δ at its best value, under the pull of its prior: it draws shifts that
+        the data hardly tell towards 0 and bends the curve to suit, which makes these shifts look
+        better known than they are. A few steps of expectation and maximisation undo that.
+
+        Parameters
+        ----------
+        label
+            Basis of each gene, shape ``(P,)``.
+        """
+        grouped = GroupedGenes(self.working, concentration=1.0, n_basis=len(self.curves) + 1)
+        curves = self.curves.copy()
+        for k in np.unique(label[label > 0]) - 1:
+            genes = np.flatnonzero(label == k + 1)
+            curve, one = curves[[k]], np.ones((len(genes), 1))
+            for _ in range(_REFIT_STEPS):
+                _, at_shift, scale = grouped.look(curve, genes)
+                curve, _ = grouped.fit_curves(one, at_shift, scale, genes)
+            curves[k] = curve[0]
+        self.curves = curves
 
     def joint_variances(
         self, label: np.ndarray, shift: np.ndarray, scale: np.ndarray, z_sd: np.ndarray | None

@@ -11,6 +11,8 @@ from sklearn.cluster import KMeans
 from basisvae_scvi.data import iter_rows
 
 _MIN_CELLS_PER_POOL = 5
+# Three sparse copies of so many rows are in memory at a time.
+_ROWS_PER_BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def pool_cells(
     membership = sparse.csr_matrix((np.ones(len(z)), (labels, np.arange(len(z)))))
     total = np.zeros((n_pools, matrix.shape[1]))
     first, second = np.zeros_like(total), np.zeros_like(total)
-    for rows, block in iter_rows(matrix):
+    for rows, block in iter_rows(matrix, _ROWS_PER_BLOCK):
         values = sparse.csr_matrix(block, dtype=np.float64)
         normalised = sparse.diags(1.0 / np.maximum(s[rows], 1e-12)) @ values
         part = membership[:, rows]

@@ -14,7 +14,7 @@ from basisvae_scvi.likelihood import Pairs
 from basisvae_scvi.module import BasisVAEModule, FeatureConstants
 
 from ._latent import LatentPrior
-from ._pooling import pool_cells
+from ._pooling import PooledCells, pool_cells
 from ._warm_start import fit_basis_functions
 from .structure import (
     CurveGrid,
@@ -84,9 +84,17 @@ def _rows(matrix, rows: np.ndarray):
     )
 
 
-def _best_seen(total: np.ndarray) -> np.ndarray:
-    """Indices of the features that the search looks at: those with most counts."""
-    return np.sort(np.argsort(-np.abs(total), kind="stable")[:_MAX_GENES])
+def _best_seen(pooled: PooledCells, is_count: bool) -> np.ndarray:
+    """Indices of the features that the search looks at, ascending.
+
+    Those with most counts; of other data those whose means differ most between pools, in units of
+    their spread within.
+    """
+    signal = pooled.total.sum(0)
+    if not is_count:
+        means = pooled.total / pooled.exposure[:, None]
+        signal = means.var(axis=0) / np.maximum(pooled.variance, 1e-12)
+    return np.sort(np.argsort(-signal, kind="stable")[:_MAX_GENES])
 
 
 class StartSearch:
@@ -156,7 +164,7 @@ class StartSearch:
         pooled = pool_cells(
             values, z[cells, None], size if module.likelihood.is_count else None, seed=self.seed
         )
-        genes = _best_seen(pooled.total.sum(0))
+        genes = _best_seen(pooled, module.likelihood.is_count)
         searched = SettledGenes(
             self._evidence(values, size, pooled.variance, genes),
             log_z_prior=self._log_z_prior(cells),

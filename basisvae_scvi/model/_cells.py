@@ -218,18 +218,19 @@ class CellsMixin:
         """Fix the unit of z, keep its span, and let the gene that follows z most closely rise.
 
         The unit is that of the prior: over all cells z has second moment 1, its uncertainty
-        included. The rule needs no label and gives the same orientation from run to run.
+        included. The rule needs no label and gives the same orientation from run to run. An
+        observed z, or one with prior means, has both already.
         """
         self.orientation_, module = 1, self.module
         mean, variance = self.get_latent_representation(return_dist=True)
         z = mean.astype(np.float64)
-        has_free_unit = not (module.observed_latent or module.anchored_latent)
-        if has_free_unit and module.n_latent == 1:
+        is_free = not (module.observed_latent or module.anchored_latent)
+        if is_free and module.n_latent == 1:
             unit = float(np.sqrt(z.var() + variance.mean(dtype=np.float64)))
             rescale_latent(module, unit)
             z /= unit
         self._set_reference(z)
-        if self.module.n_latent > 1:
+        if module.n_latent > 1 or not is_free:
             return
         manager = self.get_anndata_manager(self.adata, required=True)
         matrix = manager.get_from_registry(REGISTRY_KEYS.X_KEY)

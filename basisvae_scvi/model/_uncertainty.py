@@ -56,15 +56,14 @@ class UncertaintyMixin:
         out; under the others they are given.
         """
         (evidence, cells), view, module = self._pair_evidence(), self._view(), self.module
-        posterior = evidence.posterior(level)
         label = view.assignment.argmax(1)
         rows, internal = np.arange(len(label)), view.order[label]
+        if module.genes.translation_invariant:
+            evidence.refit(internal)
+        posterior = evidence.posterior(level)
         with torch.no_grad():
             scale = module.genes.scales(module.n_basis).double().cpu().numpy()[rows, internal]
-            shifts = module.genes.shifts()
-        shift = np.zeros(len(label))
-        if shifts is not None:
-            shift = shifts.double().cpu().numpy()[rows, internal]
+        shift = posterior.shift_mean[rows, internal]
         joint = evidence.joint_variances(internal, shift, scale, self._latent_prior_sd(cells))
         at = rows[label > 0], internal[label > 0]
         added = np.sqrt(joint.added_shift[at[0]])

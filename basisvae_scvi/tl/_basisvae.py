@@ -16,6 +16,8 @@ def basisvae(
     layer: str | None = None,
     batch_key: str | None = None,
     size_factor_key: str | None = None,
+    latent_key: str | None = None,
+    latent_prior_key: str | None = None,
     n_basis: int = 50,
     translation_invariant: bool = False,
     gene_likelihood: str = "zinb",
@@ -42,6 +44,11 @@ def basisvae(
         Column of ``.obs``: genes get a log offset per batch, the bases are shared.
     size_factor_key
         Column of ``.obs`` with size factors; ``None`` for observed library over its median.
+    latent_key
+        Column of ``.obs`` or key of ``.obsm`` with an observed z, e.g. a time or another tool's
+        pseudotime.
+    latent_prior_key
+        The same with a guess at z, about which it may differ by ``latent_prior_scale``.
     n_basis
         Number of basis functions K, the flat one included: at least as many as there may be
         clusters. Unused ones stay empty.
@@ -107,7 +114,14 @@ def basisvae(
     check_layer(adata, layer)
     _check_root(adata, root, n_latent=model_kwargs.get("n_latent", 1))
     work = light_copy(adata, layer)
-    BasisVAE.setup_anndata(work, layer=layer, batch_key=batch_key, size_factor_key=size_factor_key)
+    BasisVAE.setup_anndata(
+        work,
+        layer=layer,
+        batch_key=batch_key,
+        size_factor_key=size_factor_key,
+        latent_key=latent_key,
+        latent_prior_key=latent_prior_key,
+    )
     model = BasisVAE(
         work,
         n_basis=n_basis,

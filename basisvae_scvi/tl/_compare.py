@@ -43,6 +43,7 @@ def compare(
     batch_key: str | None = None,
     size_factor_key: str | None = None,
     latent_key: str | None = None,
+    latent_prior_key: str | None = None,
     n_folds: int = 1,
     held_out: float = 0.1,
     n_samples: int = 25,
@@ -64,7 +65,7 @@ def compare(
     vary
         Arguments of :class:`basisvae_scvi.BasisVAE` and the values to try, e.g.
         ``{"n_basis": [5, 10, 20], "translation_invariant": [False, True]}``.
-    layer, batch_key, size_factor_key, latent_key
+    layer, batch_key, size_factor_key, latent_key, latent_prior_key
         As in :meth:`basisvae_scvi.BasisVAE.setup_anndata`.
     n_folds
         Number of disjoint sets of cells that are held out in turn.
@@ -116,6 +117,7 @@ def compare(
         "batch_key": batch_key,
         "size_factor_key": size_factor_key,
         "latent_key": latent_key,
+        "latent_prior_key": latent_prior_key,
     }
     training = {"max_epochs": max_epochs, "seed": seed, **(train_kwargs or {})}
     quiet = training.get("enable_progress_bar") is False

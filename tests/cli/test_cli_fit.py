@@ -159,6 +159,8 @@ def test_every_option_reaches_the_model(fit, counts, tmp_path):
         "--concentration": "0.5",
         "--latent-weight": "0.7",
         "--assignment-weight": "3",
+        "--objective": "paper",
+        "--latent-prior-scale": "0.7",
         "--init": "pca",
         "--batch-size": "40",
     }
@@ -182,6 +184,8 @@ def test_every_option_reaches_the_model(fit, counts, tmp_path):
         "concentration": 0.5,
         "latent_weight": 0.7,
         "assignment_weight": 3.0,
+        "objective": "paper",
+        "latent_prior_scale": 0.7,
         "scale_invariant": False,
         "translation_invariant": True,
         "allow_non_integer": True,
@@ -192,6 +196,21 @@ def test_every_option_reaches_the_model(fit, counts, tmp_path):
     cells = pd.read_csv(tmp_path / "cells.tsv", sep="\t", index_col=0)
     assert list(cells) == ["z0", "z1"]
     assert "peak" not in pd.read_csv(tmp_path / "genes.tsv", sep="\t")
+
+
+def test_a_guess_at_z_fixes_its_direction(fit, counts, tmp_path):
+    """Restarts and the search work from the command line as from Python."""
+    output = tmp_path / "x.h5ad"
+    adata = _read(counts)
+    adata.obs["guess"] = -adata.obs["true_z"]
+    adata.write_h5ad(tmp_path / "guessed.h5ad")
+    options = ("--latent-prior-key", "guess", "--latent-prior-scale", "0.1", "--n-restarts", "1")
+    result = fit(tmp_path / "guessed.h5ad", "-o", output, *options)
+    assert result.status == 0, result.err
+    found = _read(output)
+    pseudotime = found.obs["basisvae_pseudotime"]
+    assert pseudotime.corr(adata.obs["guess"], method="spearman") > 0.9
+    assert found.uns["basisvae"]["params"]["latent_prior_key"] == "guess"
 
 
 def test_observed_latent_and_other_key_and_early_stopping(fit, counts, tmp_path):

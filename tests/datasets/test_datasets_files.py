@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 
 from basisvae_scvi import datasets
 
-MODULES = ("_counts", "_marrow", "_shapes", "_toy")
+MODULES = ("_counts", "_marrow", "_motion", "_shapes", "_toy")
 
 
 def simulated():

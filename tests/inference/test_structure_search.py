@@ -11,7 +11,13 @@ from sklearn.metrics import adjusted_rand_score, v_measure_score
 
 from basisvae_scvi import BasisVAE
 from basisvae_scvi.datasets import simulate_counts, toy_groups, toy_shifts
-from basisvae_scvi.inference import PairEvidence, fit_basis_functions, pool_cells, start_latent
+from basisvae_scvi.inference import (
+    PairEvidence,
+    _start,
+    fit_basis_functions,
+    pool_cells,
+    start_latent,
+)
 from basisvae_scvi.inference.structure import (
     CurveGrid,
     SettledGenes,
@@ -242,3 +248,16 @@ def test_volume_of_a_narrow_shift_is_that_of_its_gaussian():
         np.testing.assert_allclose(table.shift[j, 1], delta[top[0]], atol=0.01)
         np.testing.assert_allclose(table.scale[j, 1], scale[top[1]], rtol=0.02)
         np.testing.assert_allclose(table.volume[j, 1], np.log(mass), atol=0.1)
+
+
+def test_of_many_features_those_that_change_are_looked_at(monkeypatch):
+    """Centred features: their sums say nothing."""
+    monkeypatch.setattr(_start, "_MAX_GENES", 3)
+    rng = np.random.default_rng(0)
+    z = np.linspace(-2, 2, 200)
+    noise = rng.normal(size=(200, 8))
+    signal = np.where(np.isin(np.arange(8), [1, 4, 6]), np.sin(z)[:, None] - np.sin(z).mean(), 0.0)
+    pooled = pool_cells(signal + 0.3 * (noise - noise.mean(0)) + 0.01, z[:, None], None)
+    assert _start._best_seen(pooled, is_count=False).tolist() == [1, 4, 6]
+    counts = pool_cells(np.tile(np.arange(8.0), (50, 1)), z[:50, None], np.ones(50))
+    assert _start._best_seen(counts, is_count=True).tolist() == [5, 6, 7]

@@ -22,7 +22,7 @@ def toy():
 def z_of(adata, scale=0.5, **setup):
     setup = setup or {"latent_prior_key": "guess"}
     model = fit(adata, setup=setup, latent_prior_scale=scale, **GAUSSIAN)
-    return model, model.orientation_ * model.get_latent_representation()[:, 0]
+    return model, model.get_latent_representation()[:, 0]
 
 
 def rank_correlation(a, b):

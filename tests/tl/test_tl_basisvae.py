@@ -156,3 +156,13 @@ def test_errors_come_before_training_and_change_nothing(
     with pytest.raises(error, match=message):
         bv.tl.basisvae(adata, **{**KWARGS, **arguments})
     assert_same(before, everything(adata))
+
+
+def test_an_observed_z_is_the_pseudotime(adata):
+    adata.obs["time"] = 5.0 + 3.0 * adata.obs["true_z"]
+    bv.tl.basisvae(adata, latent_key="time", **KWARGS)
+    time = adata.obs["time"]
+    expected = (time - time.min()) / (time.max() - time.min())
+    np.testing.assert_allclose(adata.obs["basisvae_pseudotime"], expected, atol=1e-5)
+    with pytest.raises(ValueError, match="give one of them"):
+        bv.tl.basisvae(adata, latent_key="time", latent_prior_key="time", **KWARGS)

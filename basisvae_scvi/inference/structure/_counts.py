@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import gammaln
 
-from ._evidence import CellWeights, Predictor, ScaleMoments, Statistics, WorkingEvidence
+from ._evidence import (
+    CellWeights,
+    Predictor,
+    ScaleMoments,
+    Statistics,
+    WorkingEvidence,
+    sums_over_cells,
+)
 from ._smooth import SmoothFit, SmoothPrior
 
 # Composition: curves of this slope and length, which libraries of drifting content have.
@@ -42,7 +49,7 @@ class CountEvidence(WorkingEvidence):
         self._composition_prior = SmoothPrior.of(grid.z, **_COMPOSITION)
 
     def pool(self, share: np.ndarray) -> None:
-        self.at_grid = np.asarray(self.values.T @ share) / self.dispersion[:, None]
+        self.at_grid = sums_over_cells(self.values, share) / self.dispersion[:, None]
         self.total = self.at_grid.sum(1)
         self.bare_exposure = share.T @ self.size
         self._take_composition()

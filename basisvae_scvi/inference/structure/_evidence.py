@@ -11,11 +11,23 @@ from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from basisvae_scvi.module import FeatureConstants
 
 from ._grid import CurveGrid
 from ._smooth import SmoothFit, SmoothPrior, smooth_priors
+
+# Columns of single precision that are in memory in double precision at a time.
+_GENES_PER_BLOCK = 512
+
+
+def sums_over_cells(values, share: np.ndarray) -> np.ndarray:
+    """Σ_n x_nj r_ng of cells × genes, dense or sparse, and responsibilities, ``(P, G)``."""
+    if sparse.issparse(values):
+        return np.asarray(values.T @ share)
+    starts = range(0, values.shape[1], _GENES_PER_BLOCK)
+    return np.concatenate([values[:, s : s + _GENES_PER_BLOCK].T @ share for s in starts])
 
 
 class ScaleMoments(NamedTuple):

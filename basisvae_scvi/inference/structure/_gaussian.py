@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit, log_ndtr
 
-from ._evidence import CellWeights, Predictor, ScaleMoments, Statistics, WorkingEvidence
+from ._evidence import (
+    CellWeights,
+    Predictor,
+    ScaleMoments,
+    Statistics,
+    WorkingEvidence,
+    sums_over_cells,
+)
 
 _LOG_2PI = np.log(2.0 * np.pi)
 _MIN_PRECISION = 1e-10
@@ -34,7 +41,7 @@ class GaussianEvidence(WorkingEvidence):
 
     def pool(self, share: np.ndarray) -> None:
         precision = np.outer(self.gene_precision, share.sum(0))
-        weighted = np.asarray(self.values.T @ share) * self.gene_precision[:, None]
+        weighted = sums_over_cells(self.values, share) * self.gene_precision[:, None]
         self._take(weighted, precision, np.zeros(self.n_genes))
 
     def _take(self, weighted: np.ndarray, precision: np.ndarray, constant: np.ndarray) -> None:
@@ -138,7 +145,7 @@ class BinaryEvidence(GaussianEvidence):
 
     def pool(self, share: np.ndarray) -> None:
         n_cells = share.sum(0)
-        p = (np.asarray(self.values.T @ share) + 0.5) / (n_cells + 1.0)
+        p = (sums_over_cells(self.values, share) + 0.5) / (n_cells + 1.0)
         precision, logit = n_cells * p * (1.0 - p), np.log(p / (1.0 - p))
         # Of the parabola through the peak of the likelihood at every point: its height.
         peak = n_cells * (p * np.log(p) + (1.0 - p) * np.log1p(-p))
