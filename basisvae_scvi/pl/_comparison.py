@@ -67,7 +67,7 @@ def comparison(
     place = {level: index for index, level in enumerate(levels)}
     groups = list(table.groupby(others, sort=True)) if others else [((), table)]
     is_own_figure = ax is None
-    ax = single_axes(ax, (1.6 + 0.9 * max(3, len(levels)), 3.4))
+    ax = single_axes(ax, (3.2 + 0.9 * max(3, len(levels)), 3.0 + 0.1 * len(groups)))
     ax.axhline(0.0, color="0.8", linewidth=1.0, zorder=0)
     for index, ((key, rows), color) in enumerate(zip(groups, palette(len(groups)), strict=True)):
         rows = rows.sort_values(first, key=lambda values: values.map(place))
@@ -75,20 +75,26 @@ def comparison(
         keys = key if isinstance(key, tuple) else (key,)
         ax.errorbar(
             np.array([place[value] for value in rows[first]]) + offset,
-            rows["difference"],
-            yerr=2.0 * rows["difference_se"],
+            rows["difference"].to_numpy(dtype=float),
+            yerr=2.0 * rows["difference_se"].to_numpy(dtype=float),
             fmt="o-",
             color=color,
             markersize=5,
             linewidth=1.2,
             capsize=3,
-            label=", ".join(f"{n} = {v}" for n, v in zip(others, keys, strict=True)),
+            label=", ".join(map(str, keys)),
         )
     ax.set_xticks(range(len(levels)), [str(level) for level in levels])
     ax.set_xlabel(first)
     ax.set_ylabel("held-out log likelihood\nbelow the best (nats per cell)")
     if others:
-        ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        ax.legend(
+            title=",\n".join(others),
+            alignment="left",
+            frameon=False,
+            loc="upper left",
+            bbox_to_anchor=(1.0, 1.0),
+        )
     tidy(ax)
     finish(show, is_own_figure=is_own_figure)
     return ax

@@ -40,11 +40,15 @@ def test_a_rough_guess_fixes_the_direction_and_leaves_the_order_to_the_data(toy,
 
 
 def test_a_narrow_prior_holds_cells_where_it_says(toy):
-    """Times that have nothing to do with the data: only a narrow prior makes z follow them."""
+    """Times that have nothing to do with the data: only a narrow prior makes z follow them.
+
+    As far as the encoder can, which has to tell them from the data.
+    """
     toy.obs["guess"] = np.random.default_rng(1).permutation(toy.obs["true_z"].to_numpy())
     _, held = z_of(toy, scale=0.02)
     _, free = z_of(toy, scale=5.0)
-    assert rank_correlation(held, toy.obs["guess"]) > 0.9
+    assert rank_correlation(held, toy.obs["guess"]) > 0.6
+    assert abs(rank_correlation(free, toy.obs["guess"])) < 0.3
     assert abs(rank_correlation(free, toy.obs["true_z"])) > 0.99
 
 

@@ -43,11 +43,14 @@ def test_intervals_cover_the_truth_on_the_true_z(shifted):
 
 def test_intervals_have_the_level_asked_for(shifted):
     wide, narrow = shifted.get_gene_intervals(0.9), shifted.get_gene_intervals(0.5)
-    for key in ("shift", "scale"):
-        half = wide[f"{key}_upper"] - wide[key]
-        np.testing.assert_allclose(half, norm.ppf(0.95) * wide[f"{key}_sd"], rtol=1e-10)
-        half = narrow[f"{key}_upper"] - narrow[key]
-        np.testing.assert_allclose(half, norm.ppf(0.75) * narrow[f"{key}_sd"], rtol=1e-10)
+    for table, tail in ((wide, 0.95), (narrow, 0.75)):
+        half = table["scale_upper"] - table["scale"]
+        np.testing.assert_allclose(half, norm.ppf(tail) * table["scale_sd"], rtol=1e-10)
+        # Quantiles of δ: here its distribution is close to normal, about its mean.
+        length = table["shift_upper"] - table["shift_lower"]
+        np.testing.assert_allclose(length, 2 * norm.ppf(tail) * table["shift_sd"], rtol=0.1)
+    assert (wide["shift_lower"] < narrow["shift_lower"]).all()
+    assert (narrow["shift_upper"] < wide["shift_upper"]).all()
     shifts, sd = shifted.get_shifts(return_sd=True)
     label = wide["cluster"].astype(str)
     picked = [sd.loc[gene, label[gene]] for gene in sd.index]

@@ -90,7 +90,8 @@ def test_the_figure_shows_every_setting_with_two_standard_errors(table):
     ax = pl.comparison(table, show=False)
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["nb", "poisson"]
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == ["n_basis = 2", "n_basis = 6"]
+    assert labels == ["2", "6"]
+    assert ax.get_legend().get_title().get_text() == "n_basis"
     for container, n_basis in zip(ax.containers, [2, 6], strict=True):
         rows = table[table["n_basis"] == n_basis].sort_values("gene_likelihood")
         line, _, (bars,) = container
