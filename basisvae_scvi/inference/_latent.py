@@ -16,6 +16,7 @@ from basisvae_scvi.data import to_dense
 from basisvae_scvi.likelihood import Likelihood
 
 _N_NEIGHBORS = 15
+_ROWS_PER_BLOCK = 1024
 _N_COMPONENTS = 30
 _MIN_CELLS_FOR_GRAPH = 30
 # Up to here exact neighbours take no longer than compiling and running the approximate search.
@@ -48,9 +49,15 @@ def _normalised(matrix, size_factor: np.ndarray | None) -> np.ndarray | sparse.c
     values = matrix[:] if not isinstance(matrix, np.ndarray) else matrix
     if size_factor is None:
         return to_dense(values)
-    values = sparse.csr_matrix(values, dtype=np.float64)
-    normalised = sparse.diags(1.0 / np.maximum(size_factor, 1e-6)) @ values
-    return normalised.log1p().tocsr()
+    # One copy of the counts, changed in place: this is where a fit needs most memory.
+    normalised = sparse.csr_matrix(values, dtype=np.float64, copy=True)
+    inverse = 1.0 / np.maximum(size_factor, 1e-6)
+    for start in range(0, len(inverse), _ROWS_PER_BLOCK):
+        ends = normalised.indptr[start : start + _ROWS_PER_BLOCK + 1]
+        block = normalised.data[ends[0] : ends[-1]]
+        block *= np.repeat(inverse[start : start + _ROWS_PER_BLOCK], np.diff(ends))
+        np.log1p(block, out=block)
+    return normalised
 
 
 def _standardised(z: np.ndarray) -> np.ndarray:
