@@ -153,8 +153,8 @@ class BasisFunctions(nn.Module):
         Values b_k(z_n), shape ``(N, K)``.
         """
         if wanted is None:
-            values = self._link(self._raw(z, slice(None))) / self._norms(slice(None))
-            return torch.cat([values.new_ones(z.shape[0], 1), values], 1)
+            values = self._link(self._raw(z, slice(None)))
+            return torch.cat([values.new_ones(z.shape[0], 1), values], 1) / self.norms()
         basis = wanted.unique()
         basis = basis[basis != self.flat]
         values = self._link(self._raw(z, basis - 1)) / self._norms(basis - 1)

@@ -97,7 +97,7 @@ def compare(
     Examples
     --------
     >>> import basisvae_scvi as bv
-    >>> adata = bv.datasets.simulate_counts(n_obs=100, n_vars=30)
+    >>> adata = bv.datasets.simulate_counts(n_obs=300, n_vars=60, mean_count=3.0)
     >>> train_kwargs = {"enable_progress_bar": False, "n_restarts": 1}
     >>> table = bv.tl.compare(
     ...     adata,
@@ -170,6 +170,7 @@ def _judge(
     try:
         model.train(**training)
         seconds = time.perf_counter() - began
+        model._register_manager_for_instance(model.adata_manager.transfer_fields(unseen))
         log_p = model.get_marginal_ll(unseen, n_mc_samples=n_samples, return_mean=False)
         used = model.get_clusters()["cluster"].nunique()
     finally:

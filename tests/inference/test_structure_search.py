@@ -209,9 +209,10 @@ def test_evidence_table_agrees_with_the_sums_over_its_grid():
     sd = np.sqrt(share @ grid.shifts**2 - mean**2)
     is_narrow = sd < 0.09  # sums over the grid are no integral any more
     np.testing.assert_allclose(table.evidence[~is_narrow, 2], total[~is_narrow], rtol=1e-10)
-    np.testing.assert_allclose(posterior.shift_mean[:, 2], mean, atol=1e-10)
     is_wide = sd > 0.21  # others are read off a parabola
     assert is_wide.sum() >= 3
+    np.testing.assert_allclose(posterior.shift_mean[is_wide, 2], mean[is_wide], atol=1e-10)
+    np.testing.assert_allclose(posterior.shift_mean[:, 2], mean, atol=0.05)
     np.testing.assert_allclose(posterior.shift_sd[is_wide, 2], sd[is_wide], atol=1e-8)
     at_best = grid.shifts[joint.argmax(1)]
     np.testing.assert_allclose(table.shift[:, 2], at_best, atol=0.051)  # half a step

@@ -88,8 +88,8 @@ def test_training_goes_on_from_where_it_was_interrupted(interrupted, monkeypatch
     def no_start(*args, **kwargs):
         raise AssertionError("training started anew")
 
-    for name in ("start_latent", "start_shapes", "fit_encoder"):
-        monkeypatch.setattr(f"basisvae_scvi.model._training.{name}", no_start)
+    for name in ("_start_latent.start_latent", "_training.start_shapes", "_training.fit_encoder"):
+        monkeypatch.setattr(f"basisvae_scvi.model.{name}", no_start)
     before = model.module.basis.direction.detach().clone()
     train(model, 1)
     change = (model.module.basis.direction - before).abs().max()
