@@ -60,7 +60,7 @@ class StartLatentMixin:
         if not module.anchored_latent:
             return None
         values = self.adata_manager.get_from_registry(TENSOR_KEYS.LATENT_PRIOR)
-        values = np.asarray(values, dtype=np.float64).reshape(self.adata.n_obs, -1)
+        values = np.array(values, dtype=np.float64).reshape(self.adata.n_obs, -1)  # a copy
         with torch.no_grad():
             prior = module.latent_prior(torch.as_tensor(values, device=module.device))
         mean, sd = prior.loc.cpu().numpy(), prior.scale.cpu().numpy()
