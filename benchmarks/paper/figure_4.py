@@ -7,7 +7,9 @@ objective: that of the paper, in which a basis costs nothing, and that of the pa
 
     python benchmarks/paper/figure_4.py --seeds 10 --output paper_figures
 
-Starts of z are the package's; ``--init random`` is what the paper used.
+z starts on a diffusion map; ``--init random`` starts it at random, as the paper did. Bases start
+from the features along that z either way. The search behind the package's objective has a seed of
+its own, so its restarts hardly differ.
 """
 
 from __future__ import annotations

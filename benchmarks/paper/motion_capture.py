@@ -24,7 +24,7 @@ from pathlib import Path
 import anndata as ad
 import numpy as np
 import pandas as pd
-from _figures import FLAT, FLAT_COLOR, command_line, fit, palette, save
+from _figures import FLAT, FLAT_COLOR, command_line, fit, palette, save, truncated
 from _trials import load, table
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
@@ -103,6 +103,13 @@ def share_of_trials(features: pd.DataFrame) -> float:
     return float(1.0 - (residual**2).sum() / (y**2).sum())
 
 
+def unexplained(model: bv.BasisVAE) -> float:
+    """Share of the variance of the features that the fitted curves miss."""
+    z = model.get_latent_representation()[:, 0].astype(np.float64)
+    x = np.asarray(model.adata.X, dtype=np.float64)
+    return float(((x - model.get_gene_trends(z=z).to_numpy()) ** 2).sum() / (x**2).sum())
+
+
 def agreement(features: pd.DataFrame) -> float:
     """Mean share of the trials of a channel that are in its main cluster."""
     shares = features.groupby("channel")["cluster"].agg(
@@ -171,17 +178,20 @@ def draw_alignment(model: bv.BasisVAE, features: pd.DataFrame, channels: list[st
         layout="constrained",
         squeeze=False,
     )
-    limit = features.loc[features["channel"].isin(channels), "shift"].abs().max()
-    scale = plt.cm.ScalarMappable(plt.Normalize(-limit, limit), "viridis")
-    for column, channel in zip(grid.T, channels, strict=True):
+    parts = {}
+    for channel in channels:
         own = features[features["channel"] == channel]
-        main = own[own["cluster"] == own["cluster"].mode()[0]]
+        parts[channel] = own[own["cluster"] == own["cluster"].mode()[0]], len(own)
+    limit = max(main["shift"].abs().max() for main, _ in parts.values())
+    colors = truncated("plasma", 0.0, 0.88)
+    scale = plt.cm.ScalarMappable(plt.Normalize(-limit, limit), colors)
+    for column, (channel, (main, n_trials)) in zip(grid.T, parts.items(), strict=True):
         for ax, is_aligned in zip(column, (False, True), strict=True):
             for feature, row in main.iterrows():
                 at = time + is_aligned * row["shift"]
                 ax.plot(at, adata[:, feature].X.ravel(), color=scale.to_rgba(row["shift"]))
             ax.set_xlabel("time + δ, s" if is_aligned else "time, s")
-        column[0].set_title(f"{channel}\n{len(main)} of {len(own)} trials (main cluster)")
+        column[0].set_title(f"{channel}\n{len(main)} of {n_trials} trials (main cluster)")
     for ax, label in zip(grid[:, 0], ("as recorded", "moved by δ"), strict=True):
         ax.set_ylabel(f"{label}\nstandardised angle")
     figure.colorbar(scale, ax=grid, label="shift δ, s (early trials are above 0)", aspect=35)
@@ -239,6 +249,7 @@ def main() -> None:
         of = {
             "n_clusters": int(features["cluster"].nunique()),
             "trials_in_main_cluster": agreement(features),
+            "unexplained": unexplained(model),
             "seconds": seconds,
         }
         if has_shifts:
