@@ -20,12 +20,19 @@ LEFTOVER_UNS_KEYS = (SCVI_UUID_KEY, "_scvi_manager_uuid")
 LEFTOVER_OBS_PREFIX = "_scvi_"
 LEFTOVER_OBSM_KEYS = ("_scvi_extra_categorical_covs", "_scvi_extra_continuous_covs")
 
+
+def register_cells(model, adata) -> None:
+    """Make other cells known to a model, without the log lines of doing so on first use."""
+    model._register_manager_for_instance(model.adata_manager.transfer_fields(adata))
+
+
 __all__ = [
     "FIELD_REGISTRIES_KEY",
     "LEFTOVER_OBSM_KEYS",
     "LEFTOVER_OBS_PREFIX",
     "LEFTOVER_UNS_KEYS",
     "STATE_REGISTRY_KEY",
+    "register_cells",
     "set_data_in_registry",
     "set_params_online_update",
 ]

@@ -12,6 +12,7 @@ import pandas as pd
 from anndata import AnnData
 from scvi.utils import track
 
+from basisvae_scvi._compat import register_cells
 from basisvae_scvi.data import check_layer
 from basisvae_scvi.model import BasisVAE
 
@@ -170,7 +171,7 @@ def _judge(
     try:
         model.train(**training)
         seconds = time.perf_counter() - began
-        model._register_manager_for_instance(model.adata_manager.transfer_fields(unseen))
+        register_cells(model, unseen)
         log_p = model.get_marginal_ll(unseen, n_mc_samples=n_samples, return_mean=False)
         used = model.get_clusters()["cluster"].nunique()
     finally:

@@ -1,0 +1,108 @@
+"""Do restarts on real cells agree? Pairwise V-measures of gene clusters over seeds of training.
+
+Fits each marrow lineage with default arguments (K = 50) and one seed after the other, and
+compares the clusters of every pair of fits. `train` looks for the structure from a fixed seed, so
+that users who differ in `seed=` get the same groups; `--search-seeds` gives that search a new
+seed as well, and measures how far it would depend on one. Compares z with Slingshot's
+pseudotime as well.
+
+    python benchmarks/stability.py marrow_cd34_palantir.h5ad --seeds 10 --output stability.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from itertools import combinations
+from statistics import median
+
+import numpy as np
+from _machine import write
+from marrow_lineages import load_lineage
+from scipy.stats import spearmanr
+from sklearn.metrics import adjusted_rand_score, v_measure_score
+
+from basisvae_scvi import BasisVAE
+from basisvae_scvi.model import _start_latent, _training
+
+
+def fit(path: str, lineage: str, shift: bool, seed: int, arguments: argparse.Namespace) -> dict:
+    """Fit once; the label of every gene and the order of the cells."""
+    adata = load_lineage(path, lineage)
+    reference = adata.obs[f"slingshot_pt_{lineage}"]
+    BasisVAE.setup_anndata(adata, size_factor_key="size_factor")
+    model = BasisVAE(adata, n_basis=arguments.n_basis, translation_invariant=shift)
+    if arguments.search_seeds:
+        _start_latent.SEARCH_SEED = _training.SEARCH_SEED = 1 + seed
+    began = time.perf_counter()
+    model.train(
+        max_epochs=arguments.max_epochs,
+        n_restarts=arguments.n_restarts,
+        seed=seed,
+        accelerator="cpu",
+        enable_progress_bar=False,
+    )
+    z = model.get_latent_representation()[:, 0]
+    clusters = model.get_clusters()
+    return {
+        "seed": seed,
+        "seconds": time.perf_counter() - began,
+        "spearman": abs(float(spearmanr(z, reference).statistic)),
+        "n_clusters": int(clusters["cluster"].nunique()),
+        "n_dynamic": int(model.get_dynamic_genes(0.05).sum()),
+        "confidence": float(clusters["confidence"].mean()),
+        "restart_bounds": model.search_["bounds"].tolist(),
+        "flat_bound": model.search_["flat_bound"],
+        "labels": clusters["cluster"].astype(str).tolist(),
+        "confidences": clusters["confidence"].round(4).tolist(),
+    }
+
+
+def agreement(fits: list[dict]) -> dict:
+    """Of all pairs of fits, over all genes and over those that both are sure of."""
+    measures = {"v_measure": [], "ari": [], "v_measure_of_sure": []}
+    for a, b in combinations(fits, 2):
+        first, second = np.array(a["labels"]), np.array(b["labels"])
+        sure = np.minimum(a["confidences"], b["confidences"]) > 0.9
+        measures["v_measure"].append(v_measure_score(first, second))
+        measures["ari"].append(adjusted_rand_score(first, second))
+        measures["v_measure_of_sure"].append(v_measure_score(first[sure], second[sure]))
+    return {
+        name: {"median": median(values), "min": min(values)} for name, values in measures.items()
+    }
+
+
+def main() -> None:
+    """Fit, compare, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("h5ad")
+    parser.add_argument("--lineages", nargs="+", default=["ery", "mono"], choices=["ery", "mono"])
+    parser.add_argument("--shift", nargs="+", choices=["no", "yes"], default=["no", "yes"])
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--n-basis", type=int, default=50)
+    parser.add_argument("--n-restarts", type=int, default=2)
+    parser.add_argument("--max-epochs", type=int)
+    parser.add_argument("--search-seeds", action="store_true")
+    parser.add_argument("--output")
+    arguments = parser.parse_args()
+    kept = {**vars(arguments), "h5ad": "marrow_cd34_palantir.h5ad", "output": None}
+    runs = []
+    for lineage in arguments.lineages:
+        for shift in arguments.shift:
+            fits = []
+            for seed in range(arguments.seeds):
+                found = fit(arguments.h5ad, lineage, shift == "yes", seed, arguments)
+                fits.append(found)
+                print(
+                    f"{lineage:5} shift={shift:3} seed {seed:2} rho {found['spearman']:.3f} "
+                    f"clusters {found['n_clusters']} {found['seconds']:.0f} s",
+                    flush=True,
+                )
+            found = agreement(fits) if len(fits) > 1 else {}
+            print(f"{lineage:5} shift={shift:3} {found}", flush=True)
+            runs.append({"lineage": lineage, "shift": shift, "agreement": found, "fits": fits})
+            write({"arguments": kept, "runs": runs}, arguments.output)
+
+
+if __name__ == "__main__":
+    main()
