@@ -71,6 +71,75 @@ class Keys:
         return f"{self.key_added}_gene_scale"
 
     @property
+    def shift_sd(self) -> str:
+        """``var``: posterior standard deviation of δ, units of z; for one latent dimension."""
+        return f"{self.key_added}_gene_shift_sd"
+
+    @property
+    def shift_lower(self) -> str:
+        """``var``: lower end of the 90 % interval of δ."""
+        return f"{self.key_added}_gene_shift_lower"
+
+    @property
+    def shift_upper(self) -> str:
+        """``var``: upper end of the 90 % interval of δ."""
+        return f"{self.key_added}_gene_shift_upper"
+
+    @property
+    def shift_identified(self) -> str:
+        """``var``: whether the data tell δ, bool; ``False`` where not modelled."""
+        return f"{self.key_added}_shift_identified"
+
+    @property
+    def scale_sd(self) -> str:
+        """``var``: posterior standard deviation of λ; for one latent dimension."""
+        return f"{self.key_added}_gene_scale_sd"
+
+    @property
+    def scale_lower(self) -> str:
+        """``var``: lower end of the 90 % interval of λ."""
+        return f"{self.key_added}_gene_scale_lower"
+
+    @property
+    def scale_upper(self) -> str:
+        """``var``: upper end of the 90 % interval of λ."""
+        return f"{self.key_added}_gene_scale_upper"
+
+    @property
+    def is_dynamic(self) -> str:
+        """``var``: whether the gene changes along z at an FDR of 0.05, bool."""
+        return f"{self.key_added}_is_dynamic"
+
+    @property
+    def stability(self) -> str:
+        """``var``: agreement of the restarts about the gene, from 0 to 1."""
+        return f"{self.key_added}_stability"
+
+    @property
+    def restarts(self) -> str:
+        """``varm``: most probable group in each restart of the search, genes × restarts."""
+        return f"{self.key_added}_restarts"
+
+    @property
     def uns(self) -> str:
-        """``uns``: parameters, version, grid, basis functions, history, seed."""
+        """``uns``: parameters, version, grid, basis functions, history, search, seed."""
         return self.key_added
+
+    @property
+    def optional(self) -> dict[str, tuple[str, ...]]:
+        """What a fit may lack, by attribute of AnnData: intervals, restarts, pseudotime."""
+        return {
+            "obs": (self.pseudotime,),
+            "var": (
+                self.shift_sd,
+                self.shift_lower,
+                self.shift_upper,
+                self.shift_identified,
+                self.scale_sd,
+                self.scale_lower,
+                self.scale_upper,
+                self.is_dynamic,
+                self.stability,
+            ),
+            "varm": (self.restarts,),
+        }

@@ -22,6 +22,7 @@ class AccessorsMixin(CellsMixin, GenesMixin):
         *,
         key_added: str = DEFAULT_KEY,
         root: str | np.ndarray | pd.Series | None = None,
+        intervals: bool = True,
         copy: bool = False,
     ) -> AnnData | None:
         """Write the results into an AnnData.
@@ -34,6 +35,15 @@ class AccessorsMixin(CellsMixin, GenesMixin):
         (``params``, ``version``, ``grid``, ``basis``, ``history``, ``seed``). Cells and genes
         that were not modelled get NaN.
 
+        Further, how far these can be trusted: ``.var["basisvae_is_dynamic"]`` (bool, by
+        :meth:`get_dynamic_genes` at 0.05); with ``intervals``
+        ``["basisvae_gene_shift_sd"]``, ``["basisvae_gene_shift_lower"]``,
+        ``["basisvae_gene_shift_upper"]``, ``["basisvae_shift_identified"]`` (bool) and the same
+        three of the scale, by :meth:`get_gene_intervals` at 0.9; after a search
+        ``.varm["basisvae_restarts"]`` (genes × restarts: most probable group in each),
+        ``.uns["basisvae"]["search"]`` (data frame), ``["restart_bounds"]``, ``["best_restart"]``
+        and ``["flat_bound"]``; after several restarts ``.var["basisvae_stability"]``.
+
         Parameters
         ----------
         adata
@@ -42,6 +52,9 @@ class AccessorsMixin(CellsMixin, GenesMixin):
             Prefix of all keys.
         root
             If given, :meth:`orient` the model first.
+        intervals
+            Whether to write standard deviations and intervals of shifts and scales; they need one
+            latent dimension and the model's data, and take about as long as a few epochs.
         copy
             Return an annotated copy instead of writing in place.
 
@@ -62,4 +75,4 @@ class AccessorsMixin(CellsMixin, GenesMixin):
         """
         if root is not None:
             self.orient(root)
-        return annotate(self, adata, key_added=key_added, copy=copy)
+        return annotate(self, adata, key_added=key_added, copy=copy, intervals=intervals)

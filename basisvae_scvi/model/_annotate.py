@@ -11,6 +11,8 @@ from anndata import AnnData
 from basisvae_scvi._version import __version__
 from basisvae_scvi.data import Keys
 
+from ._certainty import describe_certainty, describe_restarts
+
 if TYPE_CHECKING:
     from ._model import BasisVAE
 
@@ -23,6 +25,7 @@ def annotate(
     *,
     key_added: str,
     copy: bool,
+    intervals: bool = True,
     tables: dict[str, pd.DataFrame] | None = None,
 ) -> AnnData | None:
     """See :meth:`basisvae_scvi.BasisVAE.annotate`.
@@ -39,13 +42,18 @@ def annotate(
     # Everything is computed before anything is written: an error leaves adata as it was.
     tables = _gene_tables(model) if tables is None else tables
     cells, genes = _cell_values(model, target), _gene_values(tables, target)
-    uns = _run_description(model, tables["clusters"]["shift"])
+    known = describe_certainty(model, tables, keys, intervals=intervals)
+    certainty = {name: values.reindex(target.var_names) for name, values in known.items()}
+    uns = _run_description(model, tables["clusters"]["shift"]) | describe_restarts(model)
+    # An earlier fit under the same key may have left what this one does not write.
+    for attribute, names in keys.optional.items():
+        container = getattr(target, attribute)
+        for name in names:
+            if name in container:
+                del container[name]
     target.obsm[keys.latent] = cells.to_numpy(dtype=np.float32)
     if model.module.n_latent == 1:
         target.obs[keys.pseudotime] = _pseudotime(cells.iloc[:, 0].to_numpy())
-    elif keys.pseudotime in target.obs:
-        # Left by an earlier model of one dimension under the same key.
-        del target.obs[keys.pseudotime]
     for name in ("assignment", "shift", "scale"):
         target.varm[getattr(keys, name)] = genes[name]
     clusters = genes["clusters"]
@@ -53,6 +61,13 @@ def annotate(
     target.var[keys.confidence] = clusters["confidence"]
     target.var[keys.gene_shift] = clusters["shift"]
     target.var[keys.gene_scale] = clusters["scale"]
+    for name, values in certainty.items():
+        if isinstance(values, pd.DataFrame):
+            target.varm[name] = values
+        else:
+            # What is not known of a gene that was not modelled is not so.
+            is_flag = known[name].dtype == bool
+            target.var[name] = values.eq(True) if is_flag else values
     target.uns[keys.uns] = uns
     return target if copy else None
 

@@ -41,6 +41,14 @@ def _overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     )
 
 
+def call_dynamic(flat: pd.Series, fdr: float) -> pd.Series:
+    """See :meth:`StructureMixin.get_dynamic_genes`; ``flat`` is the probability of being flat."""
+    ranked = flat.sort_values(kind="stable")
+    expected = ranked.expanding().mean()
+    called = expected[(expected <= fdr) & (ranked < 0.5)].index
+    return pd.Series(flat.index.isin(called), index=flat.index, name="is_dynamic")
+
+
 class StructureMixin:
     """Accessors of the search, which takes ``objective="evidence"`` and ``n_latent=1``."""
 
@@ -164,8 +172,4 @@ class StructureMixin:
         """
         if not 0.0 < fdr < 1.0:
             raise ValueError(f"fdr={fdr} must lie in (0, 1).")
-        flat = self.get_assignments()["0"]
-        ranked = flat.sort_values(kind="stable")
-        expected = ranked.expanding().mean()
-        called = expected[(expected <= fdr) & (ranked < 0.5)].index
-        return pd.Series(flat.index.isin(called), index=flat.index, name="is_dynamic")
+        return call_dynamic(self.get_assignments()["0"], fdr)

@@ -89,10 +89,20 @@ def basisvae(
         Its probability.
     ``.var["basisvae_gene_shift"]``, ``["basisvae_gene_scale"]`` : float64, (n_vars,)
         δ and λ under it.
+    ``.var["basisvae_gene_shift_sd"]``, ``["…_lower"]``, ``["…_upper"]`` : float64, (n_vars,)
+        Standard deviation and 90 % interval of δ, and likewise of λ
+        (``basisvae_gene_scale_sd``, …); for one latent dimension.
+    ``.var["basisvae_shift_identified"]``, ``["basisvae_is_dynamic"]`` : bool, (n_vars,)
+        Whether the data tell δ, and whether the gene changes along z (FDR 0.05).
+    ``.var["basisvae_stability"]`` : float64, (n_vars,)
+        Agreement of the restarts about the gene's partners, from 0 to 1.
+    ``.varm["basisvae_restarts"]`` : float64
+        Data frame (n_vars, n_restarts): most probable group in each restart.
     ``.uns["basisvae"]`` : dict
         ``params`` (dict), ``version`` (str), ``seed`` (int), ``grid`` (float64, (G,) or (G, Q))
         and ``basis`` (float64, (G, K)), ``history`` (dict of float64 arrays, one value per
-        epoch).
+        epoch), and of the search for the structure ``search`` (data frame of moves),
+        ``restart_bounds``, ``best_restart`` and ``flat_bound``.
 
     Raises
     ------
@@ -177,10 +187,15 @@ def light_copy(adata: AnnData, layer: str | None) -> AnnData:
 def _move_results(source: AnnData, target: AnnData, keys: Keys) -> None:
     """Move what ``annotate`` wrote; cells and genes are the same, in the same order."""
     target.obsm[keys.latent] = source.obsm[keys.latent]
-    if keys.pseudotime in source.obs:
-        target.obs[keys.pseudotime] = source.obs[keys.pseudotime].to_numpy()
     for name in (keys.assignment, keys.shift, keys.scale):
         target.varm[name] = source.varm[name]
     for name in (keys.cluster, keys.confidence, keys.gene_shift, keys.gene_scale):
         target.var[name] = source.var[name]
+    for attribute, names in keys.optional.items():
+        found, place = getattr(source, attribute), getattr(target, attribute)
+        for name in names:
+            if name in found:
+                place[name] = found[name].to_numpy() if attribute == "obs" else found[name]
+            elif name in place:
+                del place[name]
     target.uns[keys.uns] = source.uns[keys.uns]

@@ -21,6 +21,11 @@ def new_keys(before, after):
     return {name: keys for name, keys in added.items() if keys}
 
 
+def interval_keys(prefix):
+    ends = {f"{prefix}_gene_{n}_{e}" for n in ("shift", "scale") for e in ("sd", "lower", "upper")}
+    return ends | {f"{prefix}_shift_identified"}
+
+
 def expected_keys(prefix):
     return {
         "obs": {f"{prefix}_pseudotime"},
@@ -29,9 +34,17 @@ def expected_keys(prefix):
             f"{prefix}_confidence",
             f"{prefix}_gene_shift",
             f"{prefix}_gene_scale",
+            f"{prefix}_is_dynamic",
+            *interval_keys(prefix),
+            f"{prefix}_stability",
         },
         "obsm": {f"X_{prefix}"},
-        "varm": {f"{prefix}_assignment", f"{prefix}_shift", f"{prefix}_scale"},
+        "varm": {
+            f"{prefix}_assignment",
+            f"{prefix}_shift",
+            f"{prefix}_scale",
+            f"{prefix}_restarts",
+        },
         "uns": {prefix},
     }
 
@@ -66,6 +79,8 @@ def test_two_latent_dimensions_write_no_pseudotime():
     model = fit(small_counts(), n_latent=2)
     expected = expected_keys("basisvae")
     del expected["obs"]
+    expected["var"] -= {*interval_keys("basisvae"), "basisvae_stability"}
+    expected["varm"] -= {"basisvae_restarts"}
     before = key_sets(model.adata)
     annotated = model.annotate(copy=True)
     assert new_keys(before, key_sets(annotated)) == expected
@@ -103,9 +118,55 @@ def test_genes_get_their_group_with_its_values(fitted, annotated):
     assert (annotated.var.filter(regex="confidence|gene_").dtypes == np.float64).all()
 
 
+def test_genes_get_their_intervals(fitted, annotated):
+    table = fitted.get_gene_intervals(0.9)
+    for name in ("shift_sd", "shift_lower", "shift_upper", "scale_sd", "scale_lower"):
+        np.testing.assert_allclose(annotated.var[f"basisvae_gene_{name}"], table[name])
+    identified = annotated.var["basisvae_shift_identified"]
+    assert identified.dtype == bool
+    assert list(identified) == list(table["shift_identified"])
+    assert list(annotated.var["basisvae_is_dynamic"]) == list(fitted.get_dynamic_genes(0.05))
+
+
+def test_the_restarts_are_there_and_give_the_consensus(fitted, annotated):
+    stability = fitted.get_stability()["stability"]
+    np.testing.assert_array_equal(annotated.var["basisvae_stability"], stability)
+    labels = annotated.varm["basisvae_restarts"]
+    assert list(labels.columns) == ["0", "1"]
+    for i, phi in enumerate(fitted.search_["assignments"]):
+        np.testing.assert_array_equal(labels[str(i)], phi.argmax(1))
+    run = annotated.uns["basisvae"]
+    np.testing.assert_array_equal(run["restart_bounds"], fitted.search_["bounds"])
+    assert run["best_restart"] == str(np.argmax(run["restart_bounds"]))
+    assert run["flat_bound"] == fitted.search_["flat_bound"]
+    assert list(run["search"]["move"]) == list(fitted.get_search_history()["move"])
+
+
+def test_intervals_can_be_left_out_and_leave_none_behind(fitted, annotated):
+    again = annotated.copy()
+    fitted.annotate(again, intervals=False)
+    assert not interval_keys("basisvae") & set(again.var)
+    assert "basisvae_stability" in again.var
+
+
+def test_a_single_restart_leaves_no_stability_behind(fitted, annotated):
+    single = twin(fitted)
+    best = int(np.argmax(fitted.search_["bounds"]))
+    single.search_ = {
+        **fitted.search_,
+        "bounds": fitted.search_["bounds"][[best]],
+        "assignments": fitted.search_["assignments"][best : best + 1],
+    }
+    again = annotated.copy()
+    single.annotate(again, intervals=False)
+    assert "basisvae_stability" not in again.var
+    assert list(again.varm["basisvae_restarts"].columns) == ["0"]
+
+
 def test_the_run_is_described(fitted, annotated):
     run = annotated.uns["basisvae"]
-    assert set(run) == {"params", "version", "grid", "basis", "history", "seed"}
+    described = {"params", "version", "grid", "basis", "history", "seed"}
+    assert set(run) == described | {"search", "restart_bounds", "best_restart", "flat_bound"}
     assert run["version"] == __version__
     assert run["seed"] == 0
     assert run["params"]["n_basis"] == 5
@@ -155,6 +216,18 @@ def test_genes_that_were_not_modelled_get_nan(bigger):
     for name in ("cluster", "confidence", "gene_shift", "gene_scale"):
         assert whole.var[f"basisvae_{name}"][::2].isna().all(), name
         assert whole.var[f"basisvae_{name}"][1::2].notna().all(), name
+    for name in sorted(interval_keys("basisvae") - {"basisvae_shift_identified"}):
+        assert whole.var[name][::2].isna().all(), name
+        assert whole.var[name][1::2].notna().all(), name
+    for name in ("shift_identified", "is_dynamic"):
+        assert whole.var[f"basisvae_{name}"].dtype == bool
+        assert not whole.var[f"basisvae_{name}"][::2].any(), name
+    table = model.get_gene_intervals(0.9)
+    identified = whole.var["basisvae_shift_identified"][1::2]
+    assert list(identified) == list(table["shift_identified"])
+    restarts = whole.varm["basisvae_restarts"]
+    assert restarts[::2].isna().all(axis=None)
+    assert restarts[1::2].notna().all(axis=None)
 
 
 def test_new_cells_with_the_genes_of_the_model_are_placed(fitted):

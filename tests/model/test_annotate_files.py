@@ -37,7 +37,7 @@ def test_z_and_pseudotime_come_back(annotated, read_back):
     )
 
 
-@pytest.mark.parametrize("name", ["assignment", "shift", "scale"])
+@pytest.mark.parametrize("name", ["assignment", "shift", "scale", "restarts"])
 def test_tables_of_genes_come_back(annotated, read_back, name):
     found, expected = (a.varm[f"basisvae_{name}"] for a in (read_back, annotated))
     assert isinstance(found, pd.DataFrame)
@@ -53,10 +53,23 @@ def test_groups_come_back_with_their_order(annotated, read_back):
     assert list(found[1::2]) == list(expected[1::2])
 
 
-@pytest.mark.parametrize("name", ["confidence", "gene_shift", "gene_scale"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "confidence",
+        "gene_shift",
+        "gene_scale",
+        "gene_shift_sd",
+        "gene_scale_upper",
+        "shift_identified",
+        "is_dynamic",
+        "stability",
+    ],
+)
 def test_values_of_genes_come_back(annotated, read_back, name):
     key = f"basisvae_{name}"
     np.testing.assert_array_equal(read_back.var[key], annotated.var[key])
+    assert read_back.var[key].dtype == annotated.var[key].dtype
 
 
 def test_the_description_of_the_run_comes_back(annotated, read_back):
@@ -66,6 +79,15 @@ def test_the_description_of_the_run_comes_back(annotated, read_back):
     assert found["seed"] == expected["seed"]
     np.testing.assert_array_equal(found["grid"], expected["grid"])
     np.testing.assert_array_equal(found["basis"], expected["basis"])
+    np.testing.assert_array_equal(found["restart_bounds"], expected["restart_bounds"])
+    assert found["best_restart"] == expected["best_restart"]
+    assert found["flat_bound"] == expected["flat_bound"]
+
+
+def test_the_moves_of_the_search_come_back(annotated, read_back):
+    found, expected = (a.uns["basisvae"]["search"] for a in (read_back, annotated))
+    assert list(found.columns) == ["restart", "move", "bound", "n_used_bases"]
+    pd.testing.assert_frame_equal(found, expected, check_names=False, check_index_type=False)
 
 
 def test_parameters_of_the_run_come_back(annotated, read_back):

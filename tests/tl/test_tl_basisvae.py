@@ -66,13 +66,15 @@ def job():
 def test_writes_the_documented_keys_and_nothing_else(job):
     before, after = job[0], everything(job[1])
     assert set(after["obs"]) - set(before["obs"]) == {"basisvae_pseudotime"}
+    keys = bv.data.Keys()
     assert set(after["var"]) - set(before["var"]) == {
-        f"basisvae_{name}" for name in ("cluster", "confidence", "gene_shift", "gene_scale")
+        *(f"basisvae_{name}" for name in ("cluster", "confidence", "gene_shift", "gene_scale")),
+        *keys.optional["var"],
     }
     assert set(after["uns"]) - set(before["uns"]) == {"basisvae"}
     assert set(after["obsm"]) - set(before["obsm"]) == {"X_basisvae"}
     assert set(after["varm"]) - set(before["varm"]) == {
-        f"basisvae_{name}" for name in ("assignment", "shift", "scale")
+        f"basisvae_{name}" for name in ("assignment", "shift", "scale", "restarts")
     }
     assert after["layers"] == before["layers"]
 
@@ -91,7 +93,8 @@ def test_dtypes_and_shapes_are_as_documented(job):
     for name in ("confidence", "gene_shift", "gene_scale"):
         assert adata.var[f"basisvae_{name}"].dtype == np.float64
     run = adata.uns["basisvae"]
-    assert set(run) == {"params", "version", "seed", "grid", "basis", "history"}
+    described = {"params", "version", "seed", "grid", "basis", "history"}
+    assert set(run) == described | {"search", "restart_bounds", "best_restart", "flat_bound"}
     assert run["seed"] == 0
     assert (run["basis"].dtype, run["basis"].shape) == (np.float64, (len(run["grid"]), 4))
 
