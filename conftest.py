@@ -1,4 +1,4 @@
-"""Gives the examples in docstrings a fitted ``model`` and its ``adata``, fitted once."""
+"""Gives the examples in docstrings a fitted ``model``, its ``adata``, and ``annotated`` data."""
 
 import pytest
 from _pytest.doctest import DoctestItem
@@ -16,8 +16,15 @@ def example_model():
     return model
 
 
+@pytest.fixture(scope="session")
+def example_annotated(example_model):
+    """What the model writes."""
+    return example_model.annotate(copy=True)
+
+
 @pytest.fixture(autouse=True)
 def _example_names(request, doctest_namespace):
     if isinstance(request.node, DoctestItem):
         model = request.getfixturevalue("example_model")
-        doctest_namespace.update(model=model, adata=model.adata)
+        annotated = request.getfixturevalue("example_annotated")
+        doctest_namespace.update(model=model, adata=model.adata, annotated=annotated)

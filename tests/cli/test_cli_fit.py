@@ -13,15 +13,17 @@ import basisvae_scvi
 from basisvae_scvi import BasisVAE
 from basisvae_scvi.cli._genes import library_size_factors, most_variable, prepare
 from basisvae_scvi.cli._settings import GeneLikelihood, ModelSettings
+from basisvae_scvi.data import Keys
 
 KEYS = {
     "obs": {"basisvae_pseudotime"},
     "var": {
         *("basisvae_cluster", "basisvae_confidence"),
         *("basisvae_gene_shift", "basisvae_gene_scale"),
+        *Keys().optional["var"],
     },
     "obsm": {"X_basisvae"},
-    "varm": {"basisvae_assignment", "basisvae_shift", "basisvae_scale"},
+    "varm": {f"basisvae_{name}" for name in ("assignment", "shift", "scale", "restarts")},
     "uns": {"basisvae"},
     "layers": set(),
     "obsp": set(),
