@@ -13,6 +13,19 @@ from scipy.interpolate import CubicSpline
 
 from basisvae_scvi.data import DEFAULT_KEY, Keys
 
+# Columns that not every fit has, in the order of tables.
+CERTAINTY = (
+    "shift_sd",
+    "shift_lower",
+    "shift_upper",
+    "shift_identified",
+    "scale_sd",
+    "scale_lower",
+    "scale_upper",
+    "is_dynamic",
+    "stability",
+)
+
 
 @dataclass(frozen=True)
 class Annotation:
@@ -28,7 +41,9 @@ class Annotation:
         z, shape (n_obs, Q); NaN for cells that were not modelled.
     genes
         Modelled genes in the order of ``adata.var_names``: ``cluster`` (str), ``confidence``,
-        ``shift`` (units of z) and ``scale``.
+        ``shift`` (units of z) and ``scale``; where ``annotate`` has written them also
+        ``shift_sd``, ``shift_lower``, ``shift_upper``, ``shift_identified``, ``scale_sd``,
+        ``scale_lower``, ``scale_upper``, ``is_dynamic`` and ``stability``.
     grid
         Points of the basis functions, shape (G,) for Q = 1, else (G, Q).
     basis
@@ -78,6 +93,7 @@ class Annotation:
             "shift": keys.gene_shift,
             "scale": keys.gene_scale,
         }
+        columns |= {n: getattr(keys, n) for n in CERTAINTY if getattr(keys, n) in adata.var}
         var = adata.var.loc[adata.var[keys.cluster].notna(), list(columns.values())]
         genes = var.set_axis(list(columns), axis=1)
         genes = genes.astype({"cluster": object, "confidence": float, "scale": float})
@@ -122,15 +138,18 @@ class Annotation:
             raise ValueError(f"n_points={n_points} must be at least 2.")
         return np.linspace(self.params["latent_min"], self.params["latent_max"], n_points)
 
-    def basis_at(self, cluster: str, z: np.ndarray) -> np.ndarray:
-        """Basis of a cluster at z of any shape, by a cubic spline through the grid."""
+    def basis_at(self, cluster: str, z: np.ndarray, *, slope: bool = False) -> np.ndarray:
+        """Basis of a cluster, or its slope, at z of any shape, by a spline through the grid."""
         nodes = self.basis[:, int(cluster)]
-        values = CubicSpline(self.grid, nodes)(np.clip(z, self.grid[0], self.grid[-1]))
+        inside = np.clip(z, self.grid[0], self.grid[-1])
+        if slope:
+            return CubicSpline(self.grid, nodes)(inside, 1)
+        values = CubicSpline(self.grid, nodes)(inside)
         # A spline may swing past zero by a hair where the basis is next to nothing.
         return np.maximum(values, 0.0) if nodes.min() >= 0 else values
 
-    def courses(self, genes: pd.DataFrame, z: np.ndarray) -> np.ndarray:
-        """λ b(z + δ) of genes under their own basis.
+    def courses(self, genes: pd.DataFrame, z: np.ndarray, *, slope: bool = False) -> np.ndarray:
+        """λ b(z + δ) of genes under their own basis, or its slope.
 
         Parameters
         ----------
@@ -138,6 +157,8 @@ class Annotation:
             Rows of :attr:`genes`, J of them.
         z
             Points, shape (G,).
+        slope
+            Whether to return the derivative by z.
 
         Returns
         -------
@@ -148,8 +169,43 @@ class Annotation:
         shift, scale = genes["shift"].to_numpy(), genes["scale"].to_numpy()
         for cluster in np.unique(labels):
             own = labels == cluster
-            values[:, own] = scale[own] * self.basis_at(cluster, z[:, None] + shift[own])
+            points = z[:, None] + shift[own]
+            values[:, own] = scale[own] * self.basis_at(cluster, points, slope=slope)
         return values
+
+    def require(self, *columns: str, what: str) -> None:
+        """Raise KeyError unless :attr:`genes` has the columns, with the cure."""
+        for column in columns:
+            if column not in self.genes:
+                cure = (
+                    "train with n_restarts=2 or more and run model.annotate(adata)"
+                    if column == "stability"
+                    else "run model.annotate(adata) with one latent dimension and intervals=True"
+                )
+                raise KeyError(
+                    f"{what} need adata.var[{getattr(self.keys, column)!r}], which is missing: "
+                    f"{cure}{_key_argument(self.keys)}."
+                )
+
+    def require_shifts(self, what: str) -> None:
+        """Raise ValueError for a model without shifts."""
+        if self.parameter("translation_invariant") is False or not self.genes["shift"].any():
+            raise ValueError(
+                f"{what} need shifts, but all are 0: fit a model with translation_invariant=True."
+            )
+
+    def table(self, adata: AnnData, name: str, *, what: str, cure: str) -> pd.DataFrame:
+        """Rows of the modelled genes of ``adata.varm``; ``name`` as in :class:`Keys`.
+
+        Raises
+        ------
+        KeyError
+            If it is missing; the message says ``what`` needs it and the ``cure``.
+        """
+        key = getattr(self.keys, name)
+        if key not in adata.varm:
+            raise KeyError(f"{what} need adata.varm[{key!r}], which is missing: {cure}.")
+        return pd.DataFrame(adata.varm[key], index=adata.var_names).loc[self.genes.index]
 
     def select(self, genes: Sequence[str] | str) -> pd.DataFrame:
         """Rows of :attr:`genes`, in the order asked for.

@@ -40,6 +40,9 @@ def clusters(adata: AnnData, *, n_top: int = 5, key: str = DEFAULT_KEY) -> pd.Da
     ``top_genes``
         Names joined by ``", "``: those assigned with most confidence, to two decimals, and
         among these with the largest scale λ.
+    ``stability``
+        Mean stability of the genes (see :func:`genes`), where restarts were annotated; near 1 the
+        group comes out the same from every start.
 
     With several latent dimensions ``shape`` and ``peak`` are missing values.
 
@@ -61,15 +64,15 @@ def clusters(adata: AnnData, *, n_top: int = 5, key: str = DEFAULT_KEY) -> pd.Da
     table = gene_table(annotation)
     members = {c: table[table["cluster"] == c] for c in annotation.clusters}
     shape = [genes["shape"].iloc[0] for genes in members.values()]
-    return pd.DataFrame(
-        {
-            "n_genes": [len(genes) for genes in members.values()],
-            "shape": pd.Categorical(shape, categories=SHAPE_LABELS),
-            "peak": [_peak(annotation, c, s) for c, s in zip(members, shape, strict=True)],
-            "top_genes": [_top(genes, n_top) for genes in members.values()],
-        },
-        index=pd.Index(list(members), name="cluster", dtype=object),
-    )
+    columns = {
+        "n_genes": [len(genes) for genes in members.values()],
+        "shape": pd.Categorical(shape, categories=SHAPE_LABELS),
+        "peak": [_peak(annotation, c, s) for c, s in zip(members, shape, strict=True)],
+        "top_genes": [_top(genes, n_top) for genes in members.values()],
+    }
+    if "stability" in table:
+        columns["stability"] = [genes["stability"].mean() for genes in members.values()]
+    return pd.DataFrame(columns, index=pd.Index(list(members), name="cluster", dtype=object))
 
 
 def _peak(annotation: Annotation, cluster: str, shape: str) -> float:

@@ -8,7 +8,7 @@ from anndata import AnnData
 
 from basisvae_scvi.data import DEFAULT_KEY
 
-from ._annotation import Annotation
+from ._annotation import CERTAINTY, Annotation
 from ._shapes import SHAPE_LABELS, shape_label
 
 # The position of a peak is exact to 1/400 of the range of z; genes are taken a block at a time.
@@ -46,6 +46,20 @@ def genes(adata: AnnData, *, key: str = DEFAULT_KEY) -> pd.DataFrame:
     ``confidence``
         Probability of the cluster, from 0 to 1.
 
+    Where ``annotate`` has written them, also:
+
+    ``shift_sd``, ``shift_lower``, ``shift_upper``
+        Standard deviation and 90 % interval of δ.
+    ``shift_identified``
+        Whether the data tell δ; where ``False``, do not read ``shift`` or ``peak``.
+    ``scale_sd``, ``scale_lower``, ``scale_upper``
+        The same for λ.
+    ``is_dynamic``
+        Whether the gene changes along z, at a false discovery rate of 0.05.
+    ``stability``
+        Agreement of the restarts about the gene's partners, from 0 to 1; NaN for genes that the
+        search did not look at.
+
     With several latent dimensions ``shape`` and ``peak`` are missing values.
 
     Raises
@@ -59,7 +73,7 @@ def genes(adata: AnnData, *, key: str = DEFAULT_KEY) -> pd.DataFrame:
     >>> adata = bv.datasets.simulate_counts(n_obs=80, n_vars=20)
     >>> train_kwargs = {"enable_progress_bar": False}
     >>> bv.tl.basisvae(adata, n_basis=4, max_epochs=2, train_kwargs=train_kwargs)
-    >>> list(bv.get.genes(adata).columns)
+    >>> list(bv.get.genes(adata).columns)[:6]
     ['cluster', 'shape', 'peak', 'shift', 'scale', 'confidence']
     """
     return gene_table(Annotation.of(adata, key=key))
@@ -82,6 +96,7 @@ def gene_table(annotation: Annotation) -> pd.DataFrame:
     order = by.reset_index(drop=True).sort_values(list(by.columns), kind="stable").index
     table["cluster"] = pd.Categorical(table["cluster"], categories=annotation.clusters)
     columns = ["cluster", "shape", "peak", "shift", "scale", "confidence"]
+    columns += [name for name in CERTAINTY if name in table]
     return table.iloc[order][columns]
 
 

@@ -145,3 +145,65 @@ def test_unknown_and_unmodelled_genes_are_named(hand):
 def test_a_grid_needs_two_points(hand):
     with pytest.raises(ValueError, match="n_points=1"):
         get.trends(hand, n_points=1)
+
+
+@pytest.fixture
+def certain(hand):
+    """The same with standard deviations, intervals, flags and stability."""
+    sd = np.array([0.1, 0.2, 0.0, 0.3, 0.05, np.nan])
+    hand.var["basisvae_gene_shift_sd"] = sd
+    hand.var["basisvae_gene_scale_sd"] = sd
+    hand.var["basisvae_shift_identified"] = [True, True, False, False, True, False]
+    hand.var["basisvae_stability"] = [1.0, 0.5, 0.9, 0.6, np.nan, np.nan]
+    return hand
+
+
+def test_what_is_known_of_certainty_follows_in_the_table(certain):
+    table = get.genes(certain)
+    assert list(table.columns)[6:] == ["shift_sd", "shift_identified", "scale_sd", "stability"]
+    assert table["shift_identified"].dtype == bool
+    assert table.index[table["shift_identified"]].tolist() == ["fall", "late", "rise"]
+    assert table.loc["early", "shift_sd"] == 0.3
+
+
+def test_stability_of_a_cluster_is_the_mean_of_its_genes(certain, hand):
+    assert get.clusters(certain)["stability"].tolist()[2] == 0.8
+    assert np.isnan(get.clusters(certain)["stability"]["1"])
+    del hand.var["basisvae_stability"]
+    assert "stability" not in get.clusters(hand)
+
+
+def test_the_band_of_a_gene_is_what_draws_of_its_shift_and_scale_span(certain):
+    certain.var.loc["late", "basisvae_gene_scale_sd"] = 0.3
+    trend, lower, upper = get.trends(certain, ["late"], n_points=41, return_interval=True)
+    z, cells = trend.index.to_numpy(), certain.obsm["X_basisvae"][:, 0]
+    rng = np.random.default_rng(0)
+    shift = -0.5 + 0.1 * rng.standard_normal(4000)
+
+    def basis(x):
+        return 2 * np.exp(-0.5 * x**2)
+
+    # λ keeps the mean over the cells, and what is left of its variance is its own.
+    size = basis(cells[:, None] + shift).mean(0)
+    log_scale = np.log(2.0 * basis(cells - 0.5).mean() / size)
+    own = np.sqrt(0.15**2 - log_scale.var())
+    log_scale += own * rng.standard_normal(4000)
+    draws = np.exp(log_scale) * basis(z[:, None] + shift)
+    for found, q in ((lower, 0.05), (upper, 0.95)):
+        expected = np.quantile(draws, q, axis=1)
+        np.testing.assert_allclose(found["late"], expected, rtol=0.08)
+
+
+def test_the_band_of_a_flat_gene_has_one_width(certain):
+    certain.var.loc["const", ["basisvae_gene_scale_sd", "basisvae_gene_shift_sd"]] = 0.11, 5.0
+    _, lower, upper = get.trends(certain, ["const"], return_interval=True, level=0.6826895)
+    np.testing.assert_allclose(lower, 1.1 * np.exp(-0.1))
+    np.testing.assert_allclose(upper, 1.1 * np.exp(0.1))
+
+
+def test_bands_need_what_annotate_writes(hand, certain):
+    with pytest.raises(ValueError, match=r"level=1\.0"):
+        get.trends(certain, return_interval=True, level=1.0)
+    del certain.var["basisvae_gene_scale_sd"]
+    with pytest.raises(KeyError, match=r"var\['basisvae_gene_scale_sd'\].*intervals=True"):
+        get.trends(certain, return_interval=True)
