@@ -14,7 +14,14 @@ from basisvae_scvi._version import __version__
 
 from ._errors import EXIT_USAGE, PROGRAM, flatten
 from ._log import run_logged
-from ._settings import PANELS, DemoSettings, FitSettings, LogSettings, SimulateSettings
+from ._settings import (
+    PANELS,
+    DemoSettings,
+    FitSettings,
+    LogSettings,
+    ReportSettings,
+    SimulateSettings,
+)
 
 # Newer versions of typer bring a click of their own, older ones
 # use the public one: this finds either's base class of usage errors.
@@ -99,6 +106,17 @@ def _fit(settings: FitSettings, line: str) -> int:
     from ._fit import fit
 
     return fit(settings, line)
+
+
+@add_command(
+    "report",
+    ReportSettings,
+    "Show the results of a file in one HTML page: can they be trusted, figures, all genes.",
+)
+def _report(settings: ReportSettings, line: str) -> int:
+    from ._report import report
+
+    return report(settings)
 
 
 @add_command("simulate", SimulateSettings, "Simulate data of which the truth is known.")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ._errors import CommandError, UsageError, list_some
-from ._paths import check_output, is_same_path
+from ._paths import check_output, check_report, is_same_path
 from ._settings import LogSettings, ModelSettings
 
 
@@ -27,6 +27,8 @@ def check_usage(settings: ModelSettings, input_path: Path | None = None) -> None
     taken = [settings.output, *([] if input_path is None else [input_path])]
     if settings.model_dir and any(is_same_path(settings.model_dir, path) for path in taken):
         raise UsageError(f"--model-dir {settings.model_dir} is the input or output; name another.")
+    if settings.report is not None:
+        check_report(settings.report, taken)
     if settings.n_top_genes is not None and settings.n_top_genes < settings.n_basis:
         raise UsageError(
             f"--n-top-genes {settings.n_top_genes} is less than --n-basis {settings.n_basis}."

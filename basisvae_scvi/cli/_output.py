@@ -6,6 +6,7 @@ from pathlib import Path
 from ._figures import draw_figures, figure_names
 from ._files import write_anndata
 from ._outcome import Outcome
+from ._report import write_fit_report
 from ._run_info import Stopwatch, run_info, run_info_path, write_run_info
 from ._settings import ModelSettings
 from ._staging import Staging, is_saved_model, is_zarr
@@ -24,6 +25,8 @@ class Outputs:
         Folder of the model, if wanted.
     tables, figures
         Paths by name; empty where not wanted.
+    report
+        The report, if wanted.
     run_info
         Record of the run.
     output
@@ -33,6 +36,7 @@ class Outputs:
     model_dir: Path | None
     tables: dict[str, Path]
     figures: dict[str, Path]
+    report: Path | None
     run_info: Path
     output: Path
 
@@ -51,6 +55,7 @@ class Outputs:
             model_dir=None if model_dir is None else staging.claim(model_dir, is_saved_model),
             tables=tables,
             figures=figures,
+            report=None if settings.report is None else staging.claim(settings.report),
             run_info=staging.claim(run_info_path(settings.output)),
             output=output,
         )
@@ -70,4 +75,7 @@ class Outputs:
             write_table(cell_table(adata, key), self.tables["cells"], "cell")
         if self.figures:
             draw_figures(adata, gene_table(model), key, self.figures)
-        write_run_info(run_info(outcome, line, watch), self.run_info)
+        info = run_info(outcome, line, watch)
+        if self.report is not None:
+            write_fit_report(adata, self.report, settings, info)
+        write_run_info(info, self.run_info)

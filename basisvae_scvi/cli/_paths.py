@@ -29,6 +29,22 @@ def check_output(output: Path, input_path: Path | None = None) -> None:
         raise UsageError(f"--output {output} is the input; name another file.")
 
 
+def check_report(path: Path, taken: list[Path]) -> None:
+    """Raise UsageError for a report that is no HTML file, or that another file is in the way of.
+
+    Parameters
+    ----------
+    path
+        Where a report will be written.
+    taken
+        Files that the command reads or writes.
+    """
+    if path.suffix not in (".html", ".htm"):
+        raise UsageError(f"The report {path} must end in .html.")
+    if any(is_same_path(path, other) for other in taken):
+        raise UsageError(f"The report {path} is the input or output; name another file.")
+
+
 def is_same_path(first: Path, second: Path) -> bool:
     """Whether two paths lead to one file, links followed."""
     if first.exists() and second.exists():

@@ -229,6 +229,9 @@ class ModelSettings(LogSettings):
         Path | None, _option("Folder for genes.tsv, assignments.tsv and cells.tsv.", OUTPUT)
     ] = None
     figures: Annotated[Path | None, _option("Folder for figures (PNG).", OUTPUT)] = None
+    report: Annotated[
+        Path | None, _option("Report, one HTML file: what was found, can it be trusted.", OUTPUT)
+    ] = None
     overwrite: Overwrite = False
 
 
@@ -237,6 +240,25 @@ class FitSettings(ModelSettings):
     """Arguments of ``basisvae-scvi fit``."""
 
     input: Annotated[Path, Argument(help="Cells × genes: .h5ad file or .zarr folder.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSettings(LogSettings):
+    """Arguments of ``basisvae-scvi report``."""
+
+    input: Annotated[Path, Argument(help="Annotated cells × genes: .h5ad file or .zarr folder.")]
+    output: Annotated[Path, _option("Report, one .html file.", OUTPUT, "--output", "-o")]
+    key_added: Annotated[str, _option("Prefix of the keys of the results.", DATA)] = "basisvae"
+    genes: Annotated[
+        list[str] | None,
+        _option("Gene to draw; repeatable. By default one per cluster.", DATA, "--gene"),
+    ] = None
+    color: Annotated[
+        list[str] | None,
+        _option("Column of obs to show z against, e.g. cell types; repeatable.", DATA),
+    ] = None
+    title: Annotated[str | None, _option("Heading; the file's name by default.", OUTPUT)] = None
+    overwrite: Overwrite = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ HEAVY = ("torch", "scvi", "anndata", "scanpy", "lightning", "numpy")
 # Options of the command line alone.
 OWN = {
     *("input", "output", "n_top_genes", "threads", "root", "key_added", "model_dir", "tables"),
-    *("figures", "overwrite", "quiet", "verbose", "debug", "log_file"),
+    *("figures", "report", "overwrite", "quiet", "verbose", "debug", "log_file"),
 }
 
 

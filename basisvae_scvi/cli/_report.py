@@ -1,0 +1,91 @@
+"""``basisvae-scvi report``: the results of a file in one HTML page."""
+
+import json
+import logging
+from contextlib import ExitStack
+from pathlib import Path
+
+import matplotlib
+from anndata import AnnData
+
+from basisvae_scvi.report import read_results, write_report
+
+from ._errors import CommandError, flatten
+from ._files import check_names
+from ._paths import check_report
+from ._run_info import run_info_path
+from ._settings import ModelSettings, ReportSettings
+from ._staging import Staging
+
+logger = logging.getLogger(__name__)
+
+
+def report(settings: ReportSettings) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    settings
+        Its arguments.
+
+    Returns
+    -------
+    Exit status.
+    """
+    check_report(settings.output, [settings.input])
+    if not settings.input.exists():
+        raise CommandError(f"{settings.input} does not exist.")
+    matplotlib.use("agg")
+    with Staging(overwrite=settings.overwrite) as staging:
+        path = staging.claim(settings.output)
+        _write(settings, path)
+        staging.commit()
+    logger.info("Wrote %s", settings.output)
+    return 0
+
+
+def write_fit_report(adata: AnnData, path: Path, settings: ModelSettings, info: dict) -> None:
+    """Write the report of a fit that has just been made.
+
+    Parameters
+    ----------
+    adata
+        Annotated data.
+    path
+        Where to write.
+    settings
+        Arguments of the fit.
+    info
+        Record of the run.
+    """
+    matplotlib.use("agg")
+    title = settings.output.stem
+    write_report(adata, path, key=settings.key_added, title=title, run_info=info)
+
+
+def _write(settings: ReportSettings, path: Path) -> None:
+    with ExitStack() as stack:
+        try:
+            opened = read_results(settings.input, key=settings.key_added)
+            adata = stack.enter_context(opened)
+        except Exception as error:  # h5py, zarr and anndata raise errors of many types
+            raise CommandError(f"{settings.input} cannot be read: {flatten(error)}") from error
+        check_names(adata, settings.input)
+        write_report(
+            adata,
+            path,
+            key=settings.key_added,
+            title=settings.title or settings.input.stem,
+            genes=settings.genes or None,
+            color=settings.color or (),
+            run_info=read_run_info(settings.input),
+        )
+
+
+def read_run_info(results: Path) -> dict | None:
+    """Record of the run beside its results; ``None`` if there is none that can be read."""
+    try:
+        info = json.loads(run_info_path(results).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return info if isinstance(info, dict) else None

@@ -1,0 +1,313 @@
+"""Can the run be trusted? Findings computed from the results, each with what to try."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from anndata import AnnData
+from scipy.stats import rankdata
+
+from basisvae_scvi.get import Annotation
+
+from ._observed import Observed
+
+Level = Literal["ok", "note", "warning"]
+
+CONFIDENT = 0.9
+_MIN_EPOCHS = 10
+_MIN_CELLS = 200
+# Change of the bound over the last fifth of the epochs, as a share of it.
+_SETTLED, _MOVING = 1e-3, 5e-3
+_FEW_CONFIDENT, _MANY_CONFIDENT = 0.5, 0.75
+_UNSTABLE, _STABLE = 0.5, 0.8
+_FEW_IDENTIFIED = 0.5
+# Rank correlation of z with depth, share of its variance between batches, widest gap in its range.
+_DEPTH, _BATCH, _GAP = 0.7, 0.5, 0.2
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One answer to "can this be trusted?".
+
+    Attributes
+    ----------
+    level
+        ``"ok"``; ``"note"``, worth knowing; ``"warning"``, look before results are used.
+    title
+        What was looked at.
+    text
+        What was found, with its numbers.
+    advice
+        What to try; empty where there is nothing to do.
+    """
+
+    level: Level
+    title: str
+    text: str
+    advice: str = ""
+
+
+def findings(
+    adata: AnnData, annotation: Annotation, genes: pd.DataFrame, observed: Observed | None
+) -> list[Finding]:
+    """Look at everything that tells whether a run can be trusted.
+
+    Parameters
+    ----------
+    adata
+        Annotated data.
+    annotation
+        Its results.
+    genes
+        Table of the genes with ``cluster``, ``confidence`` and, where known, ``stability`` and
+        ``identified``.
+    observed
+        Observed expression, for the size factors of the cells.
+
+    Returns
+    -------
+    Warnings first, then notes, then what is fine; within each in a fixed order.
+    """
+    run = adata.uns[annotation.keys.uns]
+    found = [
+        _convergence(run),
+        _stability(genes),
+        _used_bases(annotation, genes),
+        _flat_genes(genes),
+        _confidence(genes),
+        _shifts(annotation, genes),
+        *_cells(adata, annotation, observed),
+    ]
+    return sorted(found, key=lambda finding: ("warning", "note", "ok").index(finding.level))
+
+
+def _convergence(run) -> Finding:
+    title = "Convergence"
+    history = run.get("history", {})
+    loss = np.asarray(history.get("elbo_train", []), dtype=np.float64)
+    loss = loss[np.isfinite(loss)]
+    if len(loss) < _MIN_EPOCHS:
+        return Finding(
+            "note",
+            title,
+            f"{len(loss)} {_plural(len(loss), 'epoch')} on record: too few to tell whether "
+            "training had settled.",
+            "Train for longer (max_epochs), and look at the history of the bound.",
+        )
+    window = max(len(loss) // 5, 3)
+    last, before = loss[-window:].mean(), loss[-2 * window : -window].mean()
+    change = (before - last) / max(abs(last), 1e-12)
+    text = f"Over the last {window} of {len(loss)} epochs the bound "
+    if change < -_SETTLED:
+        return Finding(
+            "warning",
+            title,
+            f"{text}got worse by {_percent(-change)}.",
+            "Lower the learning rate, or train again with another seed.",
+        )
+    if change > _SETTLED:
+        level = "warning" if change > _MOVING else "note"
+        advice = f"Train for longer, e.g. max_epochs={2 * len(loss)}."
+        return Finding(level, title, f"{text}still improved by {_percent(change)}.", advice)
+    return Finding("ok", title, f"{text}changed by {_percent(abs(change))}: training had settled.")
+
+
+def _stability(genes: pd.DataFrame) -> Finding:
+    title = "Stability over restarts"
+    if "stability" not in genes:
+        return Finding(
+            "note",
+            title,
+            "Not known: the results hold no comparison of restarts.",
+            "Train with n_restarts=2 or more and annotate again; genes that keep their partners "
+            "in every restart can be relied upon.",
+        )
+    mean = genes["stability"].mean()
+    text = f"Genes keep {_percent(mean)} of their partners from restart to restart"
+    weak = int((genes["stability"] < _UNSTABLE).sum())
+    text += f"; {weak:,} {_plural(weak, 'gene')} keep less than half."
+    if mean >= _STABLE:
+        return Finding("ok", title, text)
+    advice = (
+        "Trust clusters whose own stability is high; merge similar ones with a larger "
+        "assignment_weight; use more cells or only variable genes."
+    )
+    return Finding("warning" if mean < _UNSTABLE else "note", title, text, advice)
+
+
+def _used_bases(annotation: Annotation, genes: pd.DataFrame) -> Finding:
+    title = "Clusters in use"
+    n_used = len(annotation.clusters)
+    n_basis = annotation.basis.shape[1]
+    text = f"{n_used} of {n_basis} basis functions have genes"
+    if annotation.clusters == [Annotation.FLAT]:
+        return Finding(
+            "warning",
+            title,
+            "All genes are flat: no course along the order of the cells was found.",
+            "Check that the cells lie along a process, model variable genes, or start from a "
+            "known order (init= a column of obs).",
+        )
+    if n_used == n_basis:
+        advice = f"Leave room to choose: n_basis={2 * n_basis}. Unused ones cost nothing."
+        return Finding("warning", title, f"{text}: all that there are.", advice)
+    size = genes["cluster"].astype(str).value_counts()
+    small = int((size < 3).sum())
+    if small:
+        return Finding(
+            "note",
+            title,
+            f"{text}; {small} of these {_plural(small, 'cluster')} hold one or two genes.",
+            "Read small clusters as outliers. A larger assignment_weight merges similar clusters.",
+        )
+    return Finding("ok", title, f"{text}; the smallest cluster has {size.min():,} genes.")
+
+
+def _flat_genes(genes: pd.DataFrame) -> Finding:
+    is_flat = (genes["cluster"].astype(str) == Annotation.FLAT).to_numpy()
+    share = is_flat.mean()
+    nearly = ((genes["shape"] == "flat").to_numpy() & ~is_flat).mean()
+    text = f"{_percent(share)} of {len(genes):,} genes do not change along the process"
+    if nearly:
+        text += f", and {_percent(nearly)} are in clusters that change by a fifth at most"
+    if "dynamic" in genes:
+        n_dynamic = int(genes["dynamic"].sum())
+        text += f"; {n_dynamic:,} change at a false discovery rate of 5 %"
+    if 0.95 < share < 1.0:
+        advice = "Few genes carry the order: check it against known markers in the figures."
+        return Finding("note", "Flat genes", f"{text}.", advice)
+    return Finding("ok", "Flat genes", f"{text}.")
+
+
+def _confidence(genes: pd.DataFrame) -> Finding:
+    title = "Confidence of the clusters"
+    share = (genes["confidence"] >= CONFIDENT).mean()
+    text = f"{_percent(share)} of the genes have a probability of {CONFIDENT:g} or more"
+    if share >= _MANY_CONFIDENT:
+        return Finding("ok", title, f"{text} for their cluster.")
+    advice = (
+        "Use the probabilities, not only the labels: genes below it lie between clusters. More "
+        "cells, or a larger assignment_weight, make clusters clearer."
+    )
+    level = "warning" if share < _FEW_CONFIDENT else "note"
+    return Finding(level, title, f"{text} for their cluster.", advice)
+
+
+def _shifts(annotation: Annotation, genes: pd.DataFrame) -> Finding:
+    title = "Shifts"
+    if not annotation.parameter("translation_invariant"):
+        return Finding(
+            "ok",
+            title,
+            "Not part of this model: all genes of a cluster change at the same time.",
+            "Fit with translation_invariant=True to see which genes are earlier than others.",
+        )
+    moving = genes[genes["cluster"].astype(str) != Annotation.FLAT]
+    if "identified" not in genes:
+        return Finding(
+            "note",
+            title,
+            "Not known: the results hold no intervals of the shifts.",
+            "Annotate again with intervals=True before shifts of single genes are used.",
+        )
+    if not len(moving):
+        return Finding("ok", title, "No gene changes, so there are no shifts to tell.")
+    share = moving["identified"].mean()
+    text = f"The data tell the shift of {_percent(share)} of the {len(moving):,} changing genes."
+    if share < _FEW_IDENTIFIED:
+        advice = (
+            "Use only shifts that are marked as identified. The others peak outside the observed "
+            "range, or follow a course in which a shift looks like a scale."
+        )
+        return Finding("note", title, text, advice)
+    return Finding("ok", title, text)
+
+
+def _cells(adata: AnnData, annotation: Annotation, observed: Observed | None) -> Iterator[Finding]:
+    known = np.isfinite(annotation.latent).all(axis=1)
+    n = int(known.sum())
+    if n < _MIN_CELLS:
+        yield Finding(
+            "note",
+            "Number of cells",
+            f"{n:,} cells are few: clusters that differ little cannot be told apart.",
+            "Use more cells, or fewer and more variable genes.",
+        )
+    if annotation.n_latent != 1:
+        return
+    z = annotation.latent[known, 0]
+    yield _gap(z)
+    if observed is not None:
+        yield _depth(z, observed.size_factor)
+    batch_key = annotation.parameter("batch_key")
+    if batch_key in adata.obs:
+        yield _batches(z, adata.obs[batch_key][known])
+
+
+def _gap(z: np.ndarray) -> Finding:
+    title = "Cells along z"
+    ordered = np.sort(z)
+    # Single stray cells at either end are no gap between clusters of cells.
+    ordered = ordered[len(z) // 100 : len(z) - len(z) // 100]
+    span = ordered[-1] - ordered[0] if len(ordered) > 1 else 0.0
+    if span <= 0:
+        return Finding(
+            "warning",
+            title,
+            "All cells have the same z: there is no order.",
+            "Lower latent_weight, or start from a known order (init= a column of obs).",
+        )
+    gap = np.diff(ordered).max() / span
+    text = f"The widest gap between neighbouring cells is {_percent(gap)} of the range"
+    if gap > _GAP:
+        return Finding(
+            "warning",
+            title,
+            f"{text}: the cells fall into islands.",
+            "Check that they come from one process; fit lineages or cell types one by one.",
+        )
+    return Finding("ok", title, f"{text}: they fill it.")
+
+
+def _depth(z: np.ndarray, size_factor: np.ndarray) -> Finding:
+    title = "Sequencing depth"
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rho = np.corrcoef(rankdata(z), rankdata(size_factor))[0, 1]
+    rho = float(np.nan_to_num(rho))
+    text = f"Rank correlation of z with the size factors of the cells: {rho:+.2f}"
+    if abs(rho) > _DEPTH:
+        return Finding(
+            "warning",
+            title,
+            f"{text}: the order may be one of depth.",
+            "Check the order against known markers; filter shallow cells, or give size factors "
+            "of your own (size_factor_key).",
+        )
+    return Finding("ok", title, f"{text.replace('-', '−')}.")
+
+
+def _batches(z: np.ndarray, batch: pd.Series) -> Finding:
+    per_batch = pd.Series(z).groupby(batch.astype(str).to_numpy())
+    between = float((per_batch.transform("mean") - z.mean()).pow(2).mean() / max(z.var(), 1e-12))
+    text = f"{_percent(between)} of the variance of z lies between batches"
+    if between > _BATCH:
+        return Finding(
+            "warning",
+            "Batches",
+            f"{text}: the order may be one of batches.",
+            "Compare the batches along z; if they are stages of the process, leave batch_key out.",
+        )
+    return Finding("ok", "Batches", f"{text}.")
+
+
+def _percent(share: float) -> str:
+    percent = 100.0 * share
+    return f"{percent:.0f} %" if percent >= 10 or percent == 0 else f"{percent:.2g} %"
+
+
+def _plural(n: int, word: str) -> str:
+    return word if n == 1 else f"{word}s"
