@@ -60,8 +60,9 @@ def _shifts(table, adata, z: np.ndarray) -> list[dict]:
         truth = unit * var.loc[own.index, "true_shift"]
         if len(own) < 3 or truth.std() == 0 or main == "0":
             continue
-        error = (own["shift"] - own["shift"].mean()) - (truth - truth.mean())
-        is_covered = error.abs() <= own["shift_upper"] - own["shift"]
+        # Intervals are relative to the mean over the cluster.
+        truth = truth - truth.mean()
+        is_covered = truth.between(own["shift_lower"], own["shift_upper"])
         identified = own["shift_identified"]
         found.append(
             {
