@@ -18,10 +18,11 @@ _SUBMODULES = (
     "model",
     "module",
     "pl",
+    "report",
     "tl",
 )
 
-__all__ = ["BasisVAE", "BasisVAEModule", "__version__", "datasets", "get", "pl", "tl"]
+__all__ = ["BasisVAE", "BasisVAEModule", "__version__", "datasets", "get", "pl", "report", "tl"]
 
 
 def __getattr__(name: str) -> Any:

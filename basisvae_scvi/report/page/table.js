@@ -9,16 +9,16 @@ const number = (key, title, width, digits, extra = {}) =>
   ({ key, title, width, number: true, text: (gene) => show(columns[key][gene], digits), ...extra });
 
 const shown = [
-  { key: "name", title: "Gene", width: 150 },
-  { key: "course", title: "Course", width: 132 },
-  { key: "cluster", title: "Cluster", width: 96 },
-  { key: "shape", title: "Shape", width: 140, text: (gene) => data.shapes[columns.shape[gene]] ?? "–" },
-  number("peak", "Peak", 90, 2),
-  number("shift", "Shift δ", columns.shift_lower ? 190 : 100, 2, { range: interval("shift_lower", "shift_upper", 2) }),
-  number("scale", "Scale λ", columns.scale_lower ? 180 : 100, 2, { range: interval("scale_lower", "scale_upper", 2) }),
-  number("mean", "Mean count", 128, 2, { text: (gene) => showMean(columns.mean[gene]) }),
-  number("confidence", "Confidence", 124, 3),
-  number("stability", "Stability", 112, 2),
+  { key: "name", title: "Gene", width: 126 },
+  { key: "course", title: "Course", width: 124 },
+  { key: "cluster", title: "Cluster", width: 90 },
+  { key: "shape", title: "Shape", width: 138, text: (gene) => data.shapes[columns.shape[gene]] ?? "–" },
+  number("peak", "Peak", 74, 2),
+  number("shift", "Shift δ", columns.shift_lower ? 160 : 100, 2, { range: interval("shift_lower", "shift_upper", 2) }),
+  number("scale", "Scale λ", columns.scale_lower ? 150 : 100, 2, { range: interval("scale_lower", "scale_upper", 2) }),
+  number("mean", "Mean", 80, 2, { text: (gene) => showMean(columns.mean[gene]) }),
+  number("confidence", "Confidence", 118, 3),
+  number("stability", "Stability", 98, 2),
 ].filter(({ key }) =>
   key === "name" || (key === "course" ? hasCourses : columns[key] && columns[key].some((value) => value !== null)));
 
