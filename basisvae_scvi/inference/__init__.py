@@ -1,6 +1,6 @@
 """How the structure is found: starting values, warm start, training plan."""
 
-from ._evidence_table import EvidenceTable, GenePosterior, PairEvidence
+from ._evidence_table import EvidenceTable, GenePosterior, PairEvidence, WorkingBases
 from ._frozen import FrozenCells, FrozenModel
 from ._gene_blocks import GeneFit, fit_gene_block
 from ._interrupt import GracefulStop, survive_interrupt
@@ -38,6 +38,7 @@ __all__ = [
     "ShapeSearch",
     "Start",
     "StartSearch",
+    "WorkingBases",
     "apply_start",
     "fit_basis_functions",
     "fit_encoder",

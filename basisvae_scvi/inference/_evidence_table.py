@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from scipy.special import logsumexp, ndtri
 
+from basisvae_scvi.likelihood import Likelihood
 from basisvae_scvi.module import BasisVAEModule, FeatureConstants
 
 from ._joint_posterior import GeneVariances, PlacedGenes, joint_variances
@@ -72,17 +73,52 @@ class GenePosterior:
     dependence: np.ndarray
 
 
+@dataclass(frozen=True)
+class WorkingBases:
+    """The bases of a module with one latent dimension, as the working model sees them.
+
+    Attributes
+    ----------
+    likelihood
+        Observation model.
+    curves
+        Bases beside the flat one on the support of the grid, ``(K - 1, C)``; logs for counts.
+    translation_invariant, scale_invariant
+        Whether δ and λ are free.
+    """
+
+    likelihood: Likelihood
+    curves: np.ndarray
+    translation_invariant: bool
+    scale_invariant: bool
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, module: BasisVAEModule) -> WorkingBases:
+        """Evaluate the bases of a module."""
+        genes = module.genes
+        support = CurveGrid(genes.translation_invariant).x
+        points = torch.as_tensor(support, dtype=torch.float32, device=genes.feature_scale.device)
+        values = module.basis(points[:, None])[:, 1:].double().cpu().numpy().T
+        return cls(
+            module.likelihood,
+            np.log(values) if module.likelihood.is_count else values,
+            genes.translation_invariant,
+            genes.scale_invariant,
+        )
+
+
 class PairEvidence:
     """Cells on the grid and the bases of a module with one latent dimension.
 
     Parameters
     ----------
-    module
-        The module.
+    bases
+        The bases.
     z
         Latent coordinates of some cells, shape ``(N,)``.
     values
-        Their data, cells × genes.
+        Their data, cells × genes, dense or sparse.
     size
         Their size factors, the composition included, shape ``(N,)``.
     constants
@@ -93,29 +129,28 @@ class PairEvidence:
 
     def __init__(
         self,
-        module: BasisVAEModule,
+        bases: WorkingBases,
         z: np.ndarray,
         values: np.ndarray,
         size: np.ndarray,
         constants: FeatureConstants,
         weight: float = 1.0,
     ):
-        genes, is_count = module.genes, module.likelihood.is_count
-        self.grid, self.n_genes = CurveGrid(genes.translation_invariant), genes.n_genes
-        pooled = pool_cells(values, z[:, None], size if is_count else None)
+        self.grid, self.n_genes = CurveGrid(bases.translation_invariant), values.shape[1]
+        pooled = pool_cells(values, z[:, None], size if bases.likelihood.is_count else None)
         self.working = working_evidence(
-            module.likelihood,
+            bases.likelihood,
             values,
             size,
             pooled.variance,
             self.grid,
             constants,
-            genes.scale_invariant,
+            bases.scale_invariant,
         )
         self.z, self.weight = z, weight
         self.working.pool(weight * place_on_grid(self.grid, z))
-        self.curves = _curves(module, self.grid)
-        self._free = genes.translation_invariant, genes.scale_invariant
+        self.curves = bases.curves
+        self._free = bases.translation_invariant, bases.scale_invariant
 
     def _in_blocks(self, look, of_flat: list[np.ndarray]) -> list[np.ndarray]:
         """Tables of blocks of genes for the curves, one under the other, beside the flat basis."""
@@ -209,15 +244,6 @@ class PairEvidence:
             for values, part in zip(result, found, strict=True):
                 values[members[k]] = part
         return result
-
-
-def _curves(module: BasisVAEModule, grid: CurveGrid) -> np.ndarray:
-    """Bases beside the flat one on the support of the grid, ``(K - 1, C)``; logs for counts."""
-    device = module.genes.feature_scale.device
-    with torch.no_grad():
-        points = torch.as_tensor(grid.x, dtype=torch.float32, device=device)[:, None]
-        values = module.basis(points)[:, 1:].double().cpu().numpy().T
-    return np.log(values) if module.likelihood.is_count else values
 
 
 def _optima(working: WorkingEvidence, curves: np.ndarray, genes: np.ndarray) -> list[np.ndarray]:

@@ -21,6 +21,7 @@ from basisvae_scvi.module import (
     GeneParameters,
 )
 
+from ._evidence_table import WorkingBases
 from ._pooling import pool_cells
 
 # Shifts at which the profile table looks; gradient steps go on from the best of them.
@@ -107,8 +108,12 @@ class FrozenModel:
     grid
         The bases on the range on which they are not constant, shape ``(G, K)``, or ``None``. It is
         the same for all blocks: a grid that followed their shifts would tie genes together.
+    working
+        The bases as the working model of the search sees them, where bases are weighed by
+        evidence, with λ and δ integrated out; else ``None``.
     pool_values
-        The bases at the pooled cells under every shift of the profile table, ``(D, K, B)``.
+        The bases at the pooled cells under every shift of the profile table, ``(D, K, B)``, where
+        that makes the proposals; else ``None``.
     log_weight
         η_k = E log π_k up to a constant, from the trained genes, shape ``(K,)``.
     assignment_weight
@@ -122,21 +127,36 @@ class FrozenModel:
     reference: np.ndarray
     dropout_layer: nn.Module | None
     grid: np.ndarray | None
-    pool_values: np.ndarray
+    working: WorkingBases | None
+    pool_values: np.ndarray | None
     log_weight: np.ndarray
     assignment_weight: float
     weighs_priors: bool
 
     @classmethod
     @torch.no_grad()
-    def of(cls, module: BasisVAEModule, cells: FrozenCells) -> FrozenModel:
-        """Copy what matters to the CPU, and evaluate the bases once for all genes."""
+    def of(
+        cls, module: BasisVAEModule, cells: FrozenCells, *, integrates: bool = False
+    ) -> FrozenModel:
+        """Copy what matters to the CPU, and evaluate the bases once for all genes.
+
+        Parameters
+        ----------
+        module
+            Trained module.
+        cells
+            Its cells.
+        integrates
+            Whether training weighed bases by evidence, with λ and δ integrated out.
+        """
         genes = module.genes
         functions = copy.deepcopy(module.basis).cpu().eval().requires_grad_(False)
         is_latent = isinstance(getattr(genes, "dropout", None), nn.Module)
         by_batch = genes.likelihood.has_dispersion and genes.log_dispersion.shape[0] > 1
         weight = module.assignment.proportions.expected_log_weights(module.assignment().double())
-        grid = None
+        grid, pool_values = None, None
+        if not integrates:
+            pool_values = _values_at_pools(functions, cells, genes.translation_invariant)
         if functions.n_grid:
             points = torch.linspace(-Z_LIMIT, Z_LIMIT, max(_MIN_GRID, functions.n_grid))
             grid = functions(points[:, None]).numpy()
@@ -155,7 +175,8 @@ class FrozenModel:
             reference=genes.batch_is_reference.cpu().numpy().copy(),
             dropout_layer=copy.deepcopy(genes.dropout.hidden).cpu() if is_latent else None,
             grid=grid,
-            pool_values=_values_at_pools(functions, cells, genes.translation_invariant),
+            working=WorkingBases.of(module) if integrates else None,
+            pool_values=pool_values,
             log_weight=weight.cpu().numpy(),
             assignment_weight=module.assignment_weight,
             weighs_priors=module.gene_prior == "assigned",

@@ -1,11 +1,12 @@
 """Further genes on a trained model: with z and the bases frozen, each is a problem of its own.
 
 A block of genes is fitted as training would fit it, on arrays alone, so that blocks can be sent
-anywhere. The profile table on pooled cells proposes λ and δ for every basis; gradient steps on
-minibatches of cells bring λ, δ and the nuisances of the bases that can still matter to their
-optimum; the exact likelihood of all cells, averaged over q(z), decides, and φ follows in closed
-form from the proportions of the trained genes. Minibatches and draws of z depend on the seed
-alone: what is found for a gene does not depend on the genes beside it.
+anywhere. A working model proposes λ and δ for every basis; gradient steps on minibatches of cells
+bring λ, δ and the nuisances of the bases that can still matter to their optimum; the exact
+likelihood of all cells, averaged over q(z), decides, and φ follows in closed form from the
+proportions of the trained genes. Where training weighed bases by evidence, so does this: the
+working model tells what integrating λ and δ out adds. Minibatches and draws of z depend on the
+seed alone: what is found for a gene does not depend on the genes beside it.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from basisvae_scvi.likelihood import Observations, Pairs, expected_log_likelihoo
 from basisvae_scvi.module import BasisFunctions, FeatureConstants, GeneParameters
 from basisvae_scvi.module._priors import log_prior_normal, log_prior_scale
 
+from ._evidence_table import PairEvidence
 from ._frozen import PROFILE_SHIFTS, FrozenCells, FrozenModel
 from ._pooling import pool_cells
-from ._profile import working_model
+from ._profile import shortlist, working_model
 
-# Bases per gene, best first by the profile table, that are fitted; the flat one comes on top.
-_SHORTLIST = 25
+# Bases per gene, best first by the working model, that are fitted; the flat one comes on top. The
+# evidence of the search ranks them better than the profile table does.
+_SHORTLIST, _SHORTLIST_BY_PROFILE = 8, 25
 _LIST_MARGIN = 10.0
 _LIST_SHARE = 0.2
 # Nats (times β_w) behind the best within which the exact likelihood has the last word.
@@ -177,6 +180,7 @@ class GeneBlock:
         self.batch = torch.tensor(cells.batch, dtype=torch.int64)
         self.genes = frozen.gene_parameters(constants)
         self.shape = self.genes.n_genes, frozen.n_basis
+        self.volume: Tensor | None = None
 
     def _log_likelihood(self, chosen, z: Tensor, pairs: Pairs, weight: Tensor, scale, shift):
         genes = self.genes
@@ -194,34 +198,57 @@ class GeneBlock:
         )
 
     def propose(self) -> Tensor:
-        """Set λ and δ of all pairs from the profile table.
+        """Set λ and δ of all pairs from the working model.
 
         Returns
         -------
-        Log responsibilities by the table, ``(P, K)``; −∞ for pairs that are not worth a fit.
+        Log responsibilities by that model, ``(P, K)``; −∞ for pairs that are not worth a fit.
         """
+        integrates = self.frozen.working is not None
+        evidence = self._propose_by_evidence() if integrates else self._propose_by_profile()
+        log_phi = self.log_responsibilities(evidence)
+        listed = shortlist(log_phi, _SHORTLIST if integrates else _SHORTLIST_BY_PROFILE)
+        listed &= is_near(log_phi, _LIST_MARGIN, _LIST_SHARE)
+        listed[:, BasisFunctions.flat] = True
+        return torch.where(listed, log_phi, -torch.inf)
+
+    def _take(self, scale: np.ndarray, shift: np.ndarray | None) -> None:
+        """Set λ and δ of all pairs, each ``(P, K)``."""
+
+        def at_pairs(values: np.ndarray) -> Tensor:
+            return torch.tensor(values, dtype=torch.float32).reshape(-1)
+
+        shift = at_pairs(shift) if self.genes.translation_invariant else None
+        scale = at_pairs(scale).clamp_min(_MIN_SCALE)
+        self.genes.set_state(Pairs.all(*self.shape), scale, shift)
+
+    def _propose_by_profile(self) -> Tensor:
+        """λ and δ at the optimum on pooled cells, and the log likelihood there, ``(P, K)``."""
         genes, cells = self.genes, self.cells
         pooled = pool_cells(self.values, cells.mean, cells.size_factor)
         shifts = PROFILE_SHIFTS if genes.translation_invariant else None
         model = working_model(genes.likelihood, pooled, self.constants, genes.scale_invariant)
         table = model.table(self.frozen.pool_values, shifts)
-        everything = Pairs.all(*self.shape)
+        self._take(table.scale, None if shifts is None else shifts[table.shift_index])
+        return torch.tensor(table.evidence)
 
-        def at_pairs(values: np.ndarray) -> Tensor:
-            return torch.tensor(values, dtype=torch.float32).reshape(-1)
-
-        shift = None if shifts is None else at_pairs(shifts[table.shift_index])
-        genes.set_state(everything, at_pairs(table.scale).clamp_min(_MIN_SCALE), shift)
-        log_phi = self.log_responsibilities(torch.tensor(table.evidence))
-        best = log_phi.topk(min(_SHORTLIST, self.shape[1]), dim=1).indices
-        listed = torch.zeros(self.shape, dtype=torch.bool).scatter_(1, best, True)
-        listed &= is_near(log_phi, _LIST_MARGIN, _LIST_SHARE)
-        listed[:, BasisFunctions.flat] = True
-        return torch.where(listed, log_phi, -torch.inf)
+    def _propose_by_evidence(self) -> Tensor:
+        """λ and δ as the search for the structure sees them, and the evidence, ``(P, K)``."""
+        cells = self.cells
+        size = np.ones(len(cells.mean)) if cells.size_factor is None else cells.size_factor
+        weight = cells.n_obs / len(cells.mean)
+        table = PairEvidence(
+            self.frozen.working, cells.mean[:, 0], self.values, size, self.constants, weight
+        ).table()
+        self._take(table.scale, table.shift)
+        self.volume = torch.tensor(table.volume)
+        return torch.tensor(table.evidence)
 
     @torch.no_grad()
     def evidence(self, listed: Tensor, *, exact: bool) -> Tensor:
         """Σ_n E_q(z) log p of the listed pairs plus log priors, ``(P, K)``; −∞ elsewhere.
+
+        Where bases are weighed by evidence, with what integrating λ and δ out adds.
 
         Parameters
         ----------
@@ -241,6 +268,8 @@ class GeneBlock:
         total *= self.cells.n_obs / len(self.cells.mean)
         if self.frozen.weighs_priors:
             total += self.genes.log_prior_per_pair(pairs)
+        if self.volume is not None:
+            total += pairs.select(self.volume)
         return pairs.scatter(total, *self.shape, fill=-torch.inf)
 
     def log_responsibilities(self, evidence: Tensor) -> Tensor:

@@ -13,9 +13,11 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from basisvae_scvi.likelihood import Likelihood
-from basisvae_scvi.module import FeatureConstants
+from basisvae_scvi.module import BasisFunctions, FeatureConstants
 
 from ._pooling import PooledCells
 
@@ -201,3 +203,20 @@ def working_model(
     if likelihood.is_count:
         return QuasiPoisson(pooled, constants, scale_invariant)
     return LeastSquares(pooled, constants, scale_invariant, binary=likelihood.name == "bernoulli")
+
+
+def shortlist(evidence: Tensor, n_best: int) -> Tensor:
+    """Pairs worth an exact look: the best bases of each gene and the flat one, bool, ``(P, K)``.
+
+    Parameters
+    ----------
+    evidence
+        By which bases are ranked, shape ``(P, K)``.
+    n_best
+        Number of bases per gene.
+    """
+    listed = torch.zeros_like(evidence, dtype=torch.bool)
+    best = evidence.topk(min(n_best, evidence.shape[1]), dim=1).indices
+    listed.scatter_(1, best, True)
+    listed[:, BasisFunctions.flat] = True
+    return listed

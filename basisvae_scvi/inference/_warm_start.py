@@ -13,9 +13,9 @@ from torch import Tensor
 from basisvae_scvi.likelihood import Pairs
 from basisvae_scvi.module import OUTPUT_KEYS, BasisFunctions, BasisVAEModule, FeatureConstants
 
-from ._evidence_table import PairEvidence
+from ._evidence_table import PairEvidence, WorkingBases
 from ._pooling import PooledCells, pool_cells
-from ._profile import working_model
+from ._profile import shortlist, working_model
 from ._shapes import CurveSpace, ShapeSearch, shift_grid
 
 _BASIS_FIT_STEPS = 400
@@ -219,7 +219,7 @@ class AssignmentRefresher:
         return Proposal(
             scale=as_tensor(table.scale).clamp_min(1e-4),
             shift=None if shifts is None else as_tensor(shifts[table.shift_index]),
-            listed=_shortlist(as_tensor(table.evidence)),
+            listed=shortlist(as_tensor(table.evidence), _SHORTLIST),
         )
 
     def _propose_by_evidence(
@@ -231,7 +231,8 @@ class AssignmentRefresher:
         if factor is not None:
             size = size * factor.double().cpu().numpy()[:, 0]
         at, weight = z[:, 0].double().cpu().numpy(), self.n_obs / self.n_sampled
-        table = PairEvidence(module, at, x.cpu().numpy(), size, self.constants, weight).table()
+        bases, values = WorkingBases.of(module), x.cpu().numpy()
+        table = PairEvidence(bases, at, values, size, self.constants, weight).table()
 
         def as_tensor(array: np.ndarray) -> Tensor:
             return torch.as_tensor(array, dtype=torch.float32, device=z.device)
@@ -239,7 +240,7 @@ class AssignmentRefresher:
         return Proposal(
             scale=as_tensor(table.scale).clamp_min(1e-4),
             shift=as_tensor(table.shift) if module.genes.translation_invariant else None,
-            listed=_shortlist(as_tensor(table.evidence)),
+            listed=shortlist(as_tensor(table.evidence), _SHORTLIST),
             volume=as_tensor(table.volume),
         )
 
@@ -299,15 +300,6 @@ class AssignmentRefresher:
             evidence[better.gene, better.basis] = current[is_better]
         module.assignment.update(evidence, module.assignment_weight)
         module.train(was_training)
-
-
-def _shortlist(evidence: Tensor) -> Tensor:
-    """Pairs worth an exact look, bool, shape ``(P, K)``."""
-    listed = torch.zeros_like(evidence, dtype=torch.bool)
-    best = evidence.topk(min(_SHORTLIST, evidence.shape[1]), dim=1).indices
-    listed.scatter_(1, best, True)
-    listed[:, BasisFunctions.flat] = True
-    return listed
 
 
 def pooled_start(matrix, z: np.ndarray, size_factor: np.ndarray | None, seed: int) -> PooledCells:

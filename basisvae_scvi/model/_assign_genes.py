@@ -160,7 +160,7 @@ class AssignGenesMixin:
         size_factor = self._size_factors(self._matrix())
         with seeded(seed):  # the encoder draws, and the caller's generator is to stay as it is
             cells = self._frozen_cells(used, size_factor)
-        frozen = FrozenModel.of(self.module, cells)
+        frozen = FrozenModel.of(self.module, cells, integrates=self._integrates)
 
         def tasks() -> Iterator[tuple]:
             for start in starts:

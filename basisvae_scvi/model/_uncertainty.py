@@ -8,7 +8,7 @@ import torch
 from scipy.special import ndtri
 from scvi import REGISTRY_KEYS
 
-from basisvae_scvi.inference import PairEvidence
+from basisvae_scvi.inference import PairEvidence, WorkingBases
 
 _KEYS = ("shift", "scale")
 # A shift is not identified if the data leave it this wide (the prior has 1), or if they leave the
@@ -40,7 +40,8 @@ class UncertaintyMixin:
         values = tensors[REGISTRY_KEYS.X_KEY].double().cpu().numpy()
         constants = self._module_constants()
         z, weight = z.astype(np.float64), self.adata.n_obs / len(cells)
-        return PairEvidence(module, z, values, size, constants, weight), cells
+        bases = WorkingBases.of(module)
+        return PairEvidence(bases, z, values, size, constants, weight), cells
 
     def _latent_prior_sd(self, cells: np.ndarray) -> np.ndarray | None:
         """Standard deviation of the prior of z, ``(N,)``; ``None`` where z is observed."""

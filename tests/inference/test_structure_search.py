@@ -13,6 +13,7 @@ from basisvae_scvi import BasisVAE
 from basisvae_scvi.datasets import simulate_counts, toy_groups, toy_shifts
 from basisvae_scvi.inference import (
     PairEvidence,
+    WorkingBases,
     _start,
     fit_basis_functions,
     pool_cells,
@@ -192,7 +193,7 @@ def test_evidence_table_agrees_with_the_sums_over_its_grid():
     x = adata.X.toarray().astype(float)
     size = x.sum(1) / float(module.genes.library)
     constants = model._module_constants()
-    pairs = PairEvidence(module, z, x, size, constants)
+    pairs = PairEvidence(WorkingBases.of(module), z, x, size, constants)
     table, posterior = pairs.table(), pairs.posterior()
     grid = CurveGrid(True)
     variance = pool_cells(x, z[:, None], size).variance
@@ -232,7 +233,8 @@ def test_volume_of_a_narrow_shift_is_that_of_its_gaussian():
     fit_basis_functions(module.basis, grid.x[:, None], values[None], level_unused=True)
     z = ((adata.obs.true_z - adata.obs.true_z.mean()) / adata.obs.true_z.std()).to_numpy()
     x, constants = np.asarray(adata.X, float), model._module_constants()
-    table = PairEvidence(module, z, x, np.ones(300), constants, weight=4.0).table()
+    bases = WorkingBases.of(module)
+    table = PairEvidence(bases, z, x, np.ones(300), constants, weight=4.0).table()
     variance = pool_cells(x, z[:, None], None).variance
     delta = np.linspace(-2.2, 2.2, 2201)
     scale = np.linspace(1e-4, 6.0, 1201)

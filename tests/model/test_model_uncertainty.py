@@ -7,7 +7,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from basisvae_scvi.datasets import simulate_counts, toy_shifts
-from basisvae_scvi.inference import PairEvidence
+from basisvae_scvi.inference import PairEvidence, WorkingBases
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_spread_of_a_scale_is_that_of_its_posterior():
     x = model.adata.X.toarray().astype(float)
     module, constants = model.module, model._module_constants()
     z = np.zeros(150)
-    table = PairEvidence(module, z, x, np.ones(150), constants).posterior()
+    table = PairEvidence(WorkingBases.of(module), z, x, np.ones(150), constants).posterior()
     variance = x.var(0)  # one pool, which all cells are in
     psi = np.maximum(1.0, variance / constants.scale)
     for j in (0, 7):
