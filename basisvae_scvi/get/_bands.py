@@ -41,6 +41,15 @@ def credible_band(
         If standard deviations were not annotated.
     ValueError
         If ``level`` is not in (0, 1).
+
+    Examples
+    --------
+    >>> import basisvae_scvi as bv
+    >>> annotation = bv.get.Annotation.of(annotated)
+    >>> z = annotation.points(50)
+    >>> lower, upper = bv.get.credible_band(annotation, annotation.genes, z, 0.9)
+    >>> lower.shape
+    (50, 30)
     """
     if not 0.0 < level < 1.0:
         raise ValueError(f"level={level} must lie in (0, 1).")

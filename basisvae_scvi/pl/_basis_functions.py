@@ -77,14 +77,14 @@ def basis_functions(
     annotation = Annotation.of(adata, key=key)
     z = annotation.points(_N_POINTS)
     table = cluster_table(adata, key=key)
-    chosen = _choose(table, clusters)
+    chosen = choose_clusters(table, clusters)
     colors = cluster_colors(adata, annotation.keys.cluster)
     panels = panel_axes(len(chosen), ax=ax, ncols=ncols, size=_PANEL_SIZE)
     for panel, cluster in zip(panels, chosen, strict=True):
         genes = annotation.genes[annotation.genes["cluster"] == cluster]
         genes = genes.sort_values("confidence", ascending=False, kind="stable")[:n_genes]
         _draw(panel, annotation, cluster, genes, z, colors.get(cluster, MISSING_COLOR))
-        panel.set_title(_title(cluster, table.loc[cluster]), fontsize="medium")
+        panel.set_title(cluster_title(cluster, table.loc[cluster]), fontsize="medium")
     likelihood = annotation.parameter("gene_likelihood")
     label_axes(panels, xlabel="z", ylabel=_YLABELS.get(likelihood, "relative expression"))
     finish(show, is_own_figure=ax is None)
@@ -97,7 +97,14 @@ def by_peak(table: pd.DataFrame) -> list[str]:
     return list(table.index[order])
 
 
-def _choose(table: pd.DataFrame, clusters: Sequence[str] | str | None) -> list[str]:
+def choose_clusters(table: pd.DataFrame, clusters: Sequence[str] | str | None) -> list[str]:
+    """The clusters asked for, or all in the order of figures.
+
+    Raises
+    ------
+    KeyError
+        If one has no genes, or none is named.
+    """
     if clusters is None:
         return by_peak(table)
     chosen = [clusters] if isinstance(clusters, str) else [str(c) for c in clusters]
@@ -110,9 +117,11 @@ def _choose(table: pd.DataFrame, clusters: Sequence[str] | str | None) -> list[s
     return chosen
 
 
-def _title(cluster: str, row: pd.Series) -> str:
+def cluster_title(cluster: str, row: pd.Series) -> str:
+    """Number, shape and size of a cluster, for its panel."""
     n = row["n_genes"]
-    return f"cluster {cluster} · {row['shape']}\n{n:,} gene{'' if n == 1 else 's'}"
+    shape = "" if pd.isna(row["shape"]) else f" · {row['shape']}"
+    return f"cluster {cluster}{shape}\n{n:,} gene{'' if n == 1 else 's'}"
 
 
 def _draw(

@@ -58,6 +58,32 @@ def label_axes(panels: np.ndarray, *, xlabel: str, ylabel: str) -> None:
             panel.set_ylabel(ylabel)
 
 
+def outside_legend(panels: np.ndarray, handles: Sequence, *, is_own_figure: bool) -> None:
+    """One legend for all panels where it covers no data: below an own figure, else beside them."""
+    if is_own_figure:
+        panels[0].figure.legend(
+            handles=handles,
+            loc="outside lower center",
+            ncols=len(handles),
+            frameon=False,
+            fontsize="small",
+        )
+    else:
+        panels[-1].legend(
+            handles=handles,
+            loc="upper left",
+            bbox_to_anchor=(1.0, 1.0),
+            frameon=False,
+            fontsize="small",
+        )
+
+
+def say(ax: Axes, text: str) -> None:
+    """Write what is missing where a figure would have been."""
+    ax.text(0.5, 0.5, text, ha="center", va="center", transform=ax.transAxes, fontsize="small")
+    ax.set_axis_off()
+
+
 def tidy(ax: Axes) -> None:
     """Remove the frame's upper and right line."""
     ax.spines[["top", "right"]].set_visible(False)

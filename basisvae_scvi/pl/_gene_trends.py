@@ -11,13 +11,14 @@ from matplotlib.axes import Axes
 from scipy.special import expit, logit
 
 from basisvae_scvi.data import DEFAULT_KEY, feature_moments
-from basisvae_scvi.get import Annotation
+from basisvae_scvi.get import Annotation, credible_band
 
 from ._binning import Cells, is_count_model
 from ._colors import MISSING_COLOR, cluster_colors
 from ._figure import finish, label_axes, panel_axes, tidy
 
 _N_POINTS = 200
+_LEVEL = 0.9
 _PANEL_SIZE = (2.8, 2.1)
 _YLABELS = {"gaussian": "expression", "bernoulli": "share of cells"}
 
@@ -40,7 +41,8 @@ def gene_trends(
     one standard error to either side. The line is the fit under the gene's cluster: for counts
     m λ b(z + δ), where m is the gene's observed mean; for ``"zinb"`` it is lowered by the share
     of all counts that dropout takes, so that it compares with the dots. Batch factors, which are
-    1 on average, are left out.
+    1 on average, are left out. The band is the 90 % credible interval of the line, as in
+    :func:`basisvae_scvi.get.trends`, where ``annotate`` has written standard deviations.
 
     Parameters
     ----------
@@ -99,13 +101,20 @@ def gene_trends(
         )
     mean, error = cells.means_and_errors(values)
     z = annotation.points(_N_POINTS)
-    curves = _fitted(adata, annotation, table, cells, values, z)
+    courses = [annotation.courses(table, z)]
+    has_band = {"shift_sd", "scale_sd"} <= set(annotation.genes)
+    if has_band:
+        courses += credible_band(annotation, table, z, _LEVEL)
+    curves = _fitted(adata, annotation, table, cells, values, np.stack(courses))
     panels = panel_axes(len(table), ax=ax, ncols=ncols, size=_PANEL_SIZE)
     colors = cluster_colors(adata, annotation.keys.cluster)
     for j, (panel, (name, row)) in enumerate(zip(panels, table.iterrows(), strict=True)):
         color = colors.get(row["cluster"], MISSING_COLOR)
         _draw(panel, cells.centers, mean[:, j], error[:, j], color)
-        panel.plot(z, curves[:, j], color=color, linewidth=2.0, label="fit")
+        if has_band:
+            band = {"color": color, "alpha": 0.22, "linewidth": 0.0, "label": "90 % credible"}
+            panel.fill_between(z, curves[1, :, j], curves[2, :, j], **band)
+        panel.plot(z, curves[0, :, j], color=color, linewidth=2.0, label="fit")
         panel.set_title(f"{name} · cluster {row['cluster']}", fontsize="medium")
         if values.min() >= 0:
             panel.set_ylim(bottom=0)
@@ -138,11 +147,11 @@ def _fitted(
     table: pd.DataFrame,
     cells: Cells,
     values: np.ndarray,
-    z: np.ndarray,
+    courses: np.ndarray,
 ) -> np.ndarray:
-    """Fitted expression of the genes at z in units of the data, shape ``(len(z), J)``."""
+    """Courses λ b(z + δ) of the genes, last axis, in units of the data."""
     unit = _units(adata, annotation, table, cells, values)
-    curves = unit * annotation.courses(table, z)
+    curves = unit * courses
     likelihood = annotation.parameter("gene_likelihood")
     if likelihood == "bernoulli":
         return expit(curves)

@@ -6,23 +6,17 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-import pandas as pd
 from anndata import AnnData
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 
 from basisvae_scvi.data import DEFAULT_KEY
 from basisvae_scvi.get import Annotation
-from basisvae_scvi.get import clusters as cluster_table
-from basisvae_scvi.get import genes as gene_table
 
-from ._basis_functions import by_peak
 from ._binning import Cells, is_count_model
-from ._colors import MISSING_COLOR, cluster_colors
+from ._colors import cluster_colors
 from ._figure import finish, single_axes
+from ._gene_rows import MAX_LABELS, draw_clusters, label_rows, ordered_genes, rows_height
 
-_MAX_LABELS = 60
-_MANY_CLUSTERS = 20
 _QUARTERS = np.linspace(0.0, 1.0, 5)
 # Colours span all but this share of the values at either end.
 _TAIL = 0.01
@@ -98,15 +92,15 @@ def heatmap(
     """
     annotation = Annotation.of(adata, key=key)
     _check_values(values, annotation)
-    table = _ordered_genes(adata, annotation, genes, key)
+    table = ordered_genes(adata, annotation, genes, key)
     cells = Cells.of(
         adata, annotation, layer=layer, size_factor_key=size_factor_key, n_bins=n_bins
     )
     means = cells.means(adata.var_names.get_indexer(table.index)).T
     shown = _standardised(means) if values == "zscore" else _relative(means, cells)
     own_figure = ax is None
-    has_labels = len(table) <= _MAX_LABELS if gene_labels is None else gene_labels
-    height = _height(len(table), has_labels)
+    has_labels = len(table) <= MAX_LABELS if gene_labels is None else gene_labels
+    height = rows_height(len(table), has_labels)
     ax = single_axes(ax, (6.0, height + 1.0))
     axes = {
         "heatmap": ax,
@@ -114,10 +108,10 @@ def heatmap(
         "colorbar": ax.inset_axes([0.6, 1.0 + 0.12 / height, 0.4, 0.1 / height]),
     }
     image = _draw_image(ax, shown, values, cmap)
-    _label_rows(ax, table.index, has_labels)
+    label_rows(ax, table.index, has_labels)
     _label_columns(ax, cells.z, shown.shape[1])
     colors = cluster_colors(adata, annotation.keys.cluster)
-    _draw_clusters(axes["clusters"], ax, table, colors, height)
+    draw_clusters(axes["clusters"], ax, table, colors, height)
     _draw_colorbar(axes["colorbar"], image, values)
     finish(show, is_own_figure=own_figure)
     return axes
@@ -130,18 +124,6 @@ def _check_values(values: str, annotation: Annotation) -> None:
         raise ValueError("values='relative' needs a model of counts; use values='zscore'.")
 
 
-def _ordered_genes(
-    adata: AnnData, annotation: Annotation, genes: Sequence[str] | None, key: str
-) -> pd.DataFrame:
-    table = gene_table(adata, key=key)
-    if genes is not None:
-        table = table[table.index.isin(annotation.select(genes).index)]
-    if not len(table):
-        raise ValueError("genes is empty; name at least one.")
-    rank = {c: i for i, c in enumerate(by_peak(cluster_table(adata, key=key)))}
-    return table.iloc[np.argsort(table["cluster"].astype(object).map(rank), kind="stable")]
-
-
 def _standardised(means: np.ndarray) -> np.ndarray:
     centred = means - np.nanmean(means, axis=1, keepdims=True)
     spread = np.nanstd(centred, axis=1, keepdims=True)
@@ -152,11 +134,6 @@ def _relative(means: np.ndarray, cells: Cells) -> np.ndarray:
     weight = cells.bins @ cells.size_factor
     overall = np.nansum(means * weight, axis=1, keepdims=True) / weight.sum()
     return np.divide(means, overall, out=np.zeros_like(means), where=overall > 0)
-
-
-def _height(n_genes: int, has_labels: bool) -> float:
-    """Height of the heat map in inches: room for names if there are any."""
-    return float(np.clip(0.17 * n_genes, 1.6, 40.0)) if has_labels else 6.0
 
 
 def _draw_image(ax: Axes, shown: np.ndarray, values: str, cmap: str | None):
@@ -177,58 +154,11 @@ def _draw_image(ax: Axes, shown: np.ndarray, values: str, cmap: str | None):
     )
 
 
-def _label_rows(ax: Axes, names: pd.Index, has_labels: bool) -> None:
-    if has_labels:
-        ax.set_yticks(np.arange(len(names)) + 0.5, list(names), fontsize="x-small")
-    else:
-        ax.set_yticks([])
-        ax.set_ylabel(f"{len(names):,} genes")
-    ax.tick_params(axis="y", length=0)
-
-
 def _label_columns(ax: Axes, z: np.ndarray, n_bins: int) -> None:
     values = np.round(np.quantile(z, _QUARTERS), 1) + 0.0  # no "−0.0"
     labels = [f"{value:.1f}".replace("-", "−") for value in values]
     ax.set_xticks(_QUARTERS * n_bins, labels)
     ax.set_xlabel("z (columns hold equal numbers of cells)")
-
-
-def _draw_clusters(
-    strip: Axes, ax: Axes, table: pd.DataFrame, colors: dict[str, str], height: float
-) -> None:
-    """Colour bar of the clusters, their names beside it, and lines between them."""
-    labels = table["cluster"].astype(object).to_numpy()
-    rgb = [to_rgb(colors.get(c, MISSING_COLOR)) for c in labels]
-    strip.imshow(
-        np.array(rgb)[:, None],
-        aspect="auto",
-        interpolation="nearest",
-        extent=(0, 1, len(labels), 0),
-    )
-    edges = np.flatnonzero(labels[1:] != labels[:-1]) + 1
-    starts, ends = np.r_[0, edges], np.r_[edges, len(labels)]
-    for edge in edges:
-        ax.axhline(edge, color="white", linewidth=0.8)
-    shapes = table["shape"].astype(object).to_numpy()
-    centers = (starts + ends) / 2
-    names = [f"{labels[i]} · {shapes[i]}" for i in starts]
-    # Line heights in inches, turned into rows.
-    size, line = ("small", 0.16) if len(starts) <= _MANY_CLUSTERS else ("x-small", 0.13)
-    kept = _apart(centers, ends - starts, gap=line * len(labels) / height)
-    strip.yaxis.tick_right()
-    strip.set_yticks(centers[kept], [names[i] for i in kept], fontsize=size)
-    strip.set_xticks([])
-    strip.tick_params(axis="y", length=0)
-    strip.spines[:].set_visible(False)
-
-
-def _apart(centers: np.ndarray, sizes: np.ndarray, gap: float) -> np.ndarray:
-    """Indices of labels at least ``gap`` apart, larger clusters first."""
-    kept: list[int] = []
-    for i in np.argsort(-sizes, kind="stable"):
-        if all(abs(centers[i] - centers[j]) >= gap for j in kept):
-            kept.append(int(i))
-    return np.sort(np.array(kept, dtype=int))
 
 
 def _draw_colorbar(bar: Axes, image, values: str) -> None:

@@ -12,6 +12,7 @@ from basisvae_scvi.get import Annotation
 
 from ._colors import category_colors
 from ._figure import finish, single_axes, tidy
+from ._plane import as_categories, draw_plane, is_number
 
 _ROW_HEIGHT = 0.35
 _HISTOGRAM_COLOR = "#4477AA"
@@ -22,7 +23,7 @@ def latent(
     *,
     color: str | None = None,
     basis: str | None = None,
-    dimension: int = 0,
+    dimension: int | None = None,
     size: float | None = None,
     cmap: str = "viridis",
     key: str = DEFAULT_KEY,
@@ -35,6 +36,9 @@ def latent(
     cells and their median per category, or a scatter plot for numbers. With ``basis``, an
     embedding whose cells are coloured by z.
 
+    With several latent dimensions, and unless one is named, the cells in the plane of the first
+    two, with ``color`` as their colour.
+
     Parameters
     ----------
     adata
@@ -44,11 +48,11 @@ def latent(
     basis
         Embedding, e.g. ``"umap"`` for ``.obsm["X_umap"]``; its first two columns are drawn.
     dimension
-        Which latent dimension, counted from 0.
+        Which latent dimension, counted from 0; by default the first where one is needed.
     size
         Area of a dot in points²; by default 120,000 over the number of cells, 1 to 30.
     cmap
-        Colour map of z on an embedding.
+        Colour map of z on an embedding, and of numbers in the plane of two dimensions.
     key
         The ``key_added`` of the annotation.
     ax
@@ -82,27 +86,27 @@ def latent(
             "Pass color or basis, not both: an embedding is coloured by z here, and by columns of "
             "adata.obs in scanpy.pl.embedding."
         )
-    if not 0 <= dimension < annotation.n_latent:
+    if dimension is not None and not 0 <= dimension < annotation.n_latent:
         raise ValueError(f"dimension={dimension} must be from 0 to {annotation.n_latent - 1}.")
     check_obs_key(adata, color, "color")
+    in_plane = annotation.n_latent > 1 and dimension is None and basis is None
+    dimension = dimension or 0
     z = annotation.latent[:, dimension]
     label = "z" if annotation.n_latent == 1 else f"z, dimension {dimension}"
     size = float(np.clip(120_000 / max(len(z), 1), 1.0, 30.0)) if size is None else size
     own_figure = ax is None
-    if basis is not None:
+    if in_plane:
+        ax = draw_plane(ax, adata, annotation.latent, color, size, cmap)
+    elif basis is not None:
         ax = _on_embedding(ax, adata, basis, z, label, size, cmap)
     elif color is None:
         ax = _histogram(ax, z, label)
-    elif _is_number(adata.obs[color]):
+    elif is_number(adata.obs[color]):
         ax = _against_number(ax, adata.obs[color], z, label, size)
     else:
         ax = _against_category(ax, adata, color, z, label, size)
     finish(show, is_own_figure=own_figure)
     return ax
-
-
-def _is_number(column: pd.Series) -> bool:
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
 
 
 def _histogram(ax: Axes | None, z: np.ndarray, label: str) -> Axes:
@@ -129,9 +133,7 @@ def _against_number(
 def _against_category(
     ax: Axes | None, adata: AnnData, column: str, z: np.ndarray, label: str, size: float
 ) -> Axes:
-    values = adata.obs[column]
-    if not isinstance(values.dtype, pd.CategoricalDtype):
-        values = values.astype(object).map(str, na_action="ignore").astype("category")
+    values = as_categories(adata.obs[column])
     categories = list(values.cat.categories)
     colors = category_colors(adata, column, categories)
     ax = single_axes(ax, (4.5, 0.9 + _ROW_HEIGHT * len(categories)))

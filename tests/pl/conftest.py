@@ -60,6 +60,54 @@ def hand_annotated(*, n_obs=N_OBS, n_vars=N_VARS, likelihood="poisson", seed=0):
     )
 
 
+def with_certainty(adata, *, n_restarts=3, seed=0):
+    """Add what tells how far results can be trusted: φ, intervals, flags, restarts, moves."""
+    rng = np.random.default_rng(seed)
+    var, run = adata.var, adata.uns["basisvae"]
+    n, n_basis = adata.n_vars, run["basis"].shape[1]
+    cluster = var["basisvae_cluster"].astype(int).to_numpy()
+    confidence = var["basisvae_confidence"].to_numpy()
+    phi = np.repeat((1 - confidence)[:, None] / (n_basis - 1), n_basis, axis=1)
+    phi[np.arange(n), cluster] = confidence
+    labels = np.repeat(cluster[:, None], n_restarts, axis=1).astype(float)
+    moved = rng.random(n) < 0.2
+    labels[moved, 1] = (cluster[moved] + 1) % n_basis
+    columns = [str(k) for k in range(n_basis)]
+    adata.varm["basisvae_assignment"] = pd.DataFrame(phi, index=var.index, columns=columns)
+    adata.varm["basisvae_restarts"] = pd.DataFrame(
+        labels, index=var.index, columns=[str(i) for i in range(n_restarts)]
+    )
+    for name in ("shift", "scale"):
+        sd = rng.uniform(0.05, 0.2, n)
+        value = var[f"basisvae_gene_{name}"].to_numpy()
+        var[f"basisvae_gene_{name}_sd"] = sd
+        var[f"basisvae_gene_{name}_lower"] = np.maximum(value - 1.64 * sd, -5 * (name == "shift"))
+        var[f"basisvae_gene_{name}_upper"] = value + 1.64 * sd
+    var["basisvae_shift_identified"] = (cluster > 0) & (rng.random(n) < 0.8)
+    var["basisvae_is_dynamic"] = cluster > 0
+    var["basisvae_stability"] = rng.uniform(0.5, 1.0, n)
+    run["params"]["translation_invariant"] = True
+    run["history"] = {"elbo_train": np.geomspace(300, 200, 12)}
+    run["search"] = pd.DataFrame(
+        {
+            "restart": np.repeat(np.arange(n_restarts), 4),
+            "move": ["start", "delete+delete", "merge", "settle"] * n_restarts,
+            "bound": (np.arange(n_restarts)[:, None] + [-900.0, -500.0, -400.0, -390.0]).ravel(),
+            "n_used_bases": [9, 6, 5, 4] * n_restarts,
+        },
+        index=[str(i) for i in range(4 * n_restarts)],
+    )
+    run["restart_bounds"] = np.arange(n_restarts) - 390.0
+    run["best_restart"] = str(n_restarts - 1)
+    run["flat_bound"] = -1000.0
+    return adata
+
+
+@pytest.fixture
+def certain():
+    return with_certainty(hand_annotated())
+
+
 @pytest.fixture
 def hand():
     return hand_annotated()

@@ -14,7 +14,18 @@ FIGURES = {
     "gene_trends": lambda adata, **kwargs: pl.gene_trends(adata, ["gene1"], **kwargs),
     "heatmap": lambda adata, **kwargs: pl.heatmap(adata, **kwargs),
     "latent": lambda adata, **kwargs: pl.latent(adata, **kwargs),
+    "assignments": lambda adata, **kwargs: pl.assignments(adata, **kwargs),
+    "coclustering": lambda adata, **kwargs: pl.coclustering(adata, **kwargs),
+    "shifts": lambda adata, **kwargs: pl.shifts(adata, **kwargs),
+    "scales": lambda adata, **kwargs: pl.scales(adata, **kwargs),
+    "alignment": lambda adata, **kwargs: pl.alignment(adata, **kwargs),
+    "history": lambda adata, **kwargs: pl.history(adata, **kwargs),
+    "stability": lambda adata, **kwargs: pl.stability(adata, **kwargs),
 }
+
+
+def test_every_figure_is_in_the_list_above():
+    assert {*FIGURES, "comparison"} == set(pl.__all__)
 
 
 @pytest.fixture(params=FIGURES)
@@ -22,27 +33,27 @@ def draw(request):
     return FIGURES[request.param]
 
 
-def test_nothing_is_written_into_the_data(hand, draw):
-    uns, obs, var = sorted(hand.uns), hand.obs.copy(), hand.var.copy()
-    draw(hand, show=False)
-    assert sorted(hand.uns) == uns
-    assert hand.obs.equals(obs)
-    assert hand.var.equals(var)
+def test_nothing_is_written_into_the_data(certain, draw):
+    uns, obs, var = sorted(certain.uns), certain.obs.copy(), certain.var.copy()
+    draw(certain, show=False)
+    assert sorted(certain.uns) == uns
+    assert certain.obs.equals(obs)
+    assert certain.var.equals(var)
 
 
-def test_is_shown_when_asked_or_by_the_setting_of_scanpy(hand, draw, shown):
-    draw(hand, show=False)
+def test_is_shown_when_asked_or_by_the_setting_of_scanpy(certain, draw, shown):
+    draw(certain, show=False)
     assert len(shown) == 0
-    draw(hand, show=True)
+    draw(certain, show=True)
     assert len(shown) == 1
-    draw(hand)
+    draw(certain)
     assert len(shown) == 2
     sc.settings.autoshow = False
-    draw(hand)
+    draw(certain)
     assert len(shown) == 2
 
 
-def test_given_axes_are_used_and_not_shown(hand, shown):
+def test_given_axes_are_used_and_not_shown(hand, certain, shown):
     _, grid = plt.subplots(2, 2)
     n_figures = len(plt.get_fignums())
     assert pl.latent(hand, ax=grid[0, 0]) is grid[0, 0]
@@ -50,6 +61,13 @@ def test_given_axes_are_used_and_not_shown(hand, shown):
     assert pl.gene_trends(hand, "gene1", ax=grid[1, 0]) is grid[1, 0]
     panels = pl.basis_functions(hand, clusters="2", ax=grid[1, 1])
     assert list(panels) == [grid[1, 1]]
+    assert list(pl.shifts(hand, clusters="2", ax=grid[1, 1])) == [grid[1, 1]]
+    assert pl.assignments(certain, ax=grid[0, 0])["heatmap"] is grid[0, 0]
+    assert pl.coclustering(certain, ax=grid[0, 1])["heatmap"] is grid[0, 1]
+    assert list(pl.alignment(certain, clusters="2", ax=grid[0])[0]) == list(grid[0])
+    assert list(pl.stability(certain, ax=grid[1]).values()) == list(grid[1])
+    three = [*grid[0], grid[1, 0]]
+    assert list(pl.history(certain, ax=three).values()) == three
     assert len(plt.get_fignums()) == n_figures
     assert shown == []
 
@@ -62,9 +80,9 @@ def test_a_wrong_number_of_axes_is_refused(hand):
         pl.gene_trends(hand, ["gene1", "gene2"], ax=ax, show=False)
 
 
-def test_without_annotation_the_message_names_the_cure(hand, draw):
+def test_without_annotation_the_message_names_the_cure(certain, draw):
     with pytest.raises(KeyError, match=r"uns\['other'\].*model.annotate"):
-        draw(hand, key="other", show=False)
+        draw(certain, key="other", show=False)
 
 
 def test_several_latent_dimensions_are_refused_where_courses_are_drawn(hand):

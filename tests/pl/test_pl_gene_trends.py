@@ -155,3 +155,21 @@ def test_values_that_cannot_be_counts_are_refused(hand):
 def test_wrong_arguments_are_named(hand, arguments, error, message):
     with pytest.raises(error, match=message):
         pl.gene_trends(hand, **arguments, show=False)
+
+
+def test_the_band_is_the_credible_interval_of_the_line(certain):
+    ax = pl.gene_trends(certain, "gene1", show=False)
+    band = next(c for c in ax.collections if c.get_label() == "90 % credible")
+    line = next(line for line in ax.get_lines() if line.get_label() == "fit")
+    trend, lower, upper = get.trends(certain, ["gene1"], n_points=200, return_interval=True)
+    ratio = line.get_ydata() / trend["gene1"]
+    points = band.get_paths()[0].vertices
+    for end in (lower, upper):
+        expected = np.column_stack([trend.index, end["gene1"] * ratio])
+        distance = np.abs(points[:, None] - expected).sum(-1).min(0)
+        np.testing.assert_allclose(distance, 0.0, atol=1e-9)
+
+
+def test_there_is_no_band_without_standard_deviations(hand):
+    ax = pl.gene_trends(hand, "gene1", show=False)
+    assert "90 % credible" not in [c.get_label() for c in ax.collections]

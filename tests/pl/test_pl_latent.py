@@ -85,3 +85,44 @@ def test_second_dimension(hand):
 def test_wrong_arguments_are_named(hand, arguments, error, message):
     with pytest.raises(error, match=message):
         pl.latent(hand, **arguments, show=False)
+
+
+@pytest.fixture
+def plane(hand):
+    """The same cells at two latent dimensions, with a number and a category."""
+    rng = np.random.default_rng(0)
+    hand.obsm["X_basisvae"] = rng.standard_normal((hand.n_obs, 2)).astype(np.float32)
+    hand.obs["kind"] = np.where(np.arange(hand.n_obs) % 3, "a", "b")
+    return hand
+
+
+def test_two_dimensions_are_a_plane(plane):
+    ax = pl.latent(plane, show=False)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("z, dimension 0", "z, dimension 1")
+    np.testing.assert_allclose(ax.collections[0].get_offsets(), plane.obsm["X_basisvae"])
+
+
+def test_numbers_colour_the_cells_of_the_plane(plane):
+    ax = pl.latent(plane, color="size", show=False)
+    np.testing.assert_allclose(ax.collections[1].get_array(), plane.obs["size"])
+    assert ax.figure.axes[1].get_ylabel() == "size"
+
+
+def test_categories_colour_the_cells_of_the_plane_and_have_a_legend_outside(plane):
+    plane.uns["kind_colors"] = ["#ff0000", "#0000ff"]
+    plane.obs["kind"] = plane.obs["kind"].astype("category")
+    ax = pl.latent(plane, color="kind", show=False)
+    dots = ax.collections[0]
+    for place, color in zip(dots.get_offsets(), dots.get_facecolors(), strict=True):
+        cell = np.abs(plane.obsm["X_basisvae"] - place).sum(1).argmin()
+        assert same_color(color[:3], "red" if plane.obs["kind"].iloc[cell] == "a" else "blue")
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["a", "b"]
+    ax.figure.canvas.draw()
+    assert ax.get_legend().get_window_extent().x0 >= ax.get_window_extent().x1 - 1
+
+
+def test_one_of_two_dimensions_can_be_asked_for(plane):
+    ax = pl.latent(plane, dimension=1, color="size", show=False)
+    np.testing.assert_allclose(
+        ax.collections[0].get_offsets()[:, 0], plane.obsm["X_basisvae"][:, 1]
+    )
