@@ -54,7 +54,7 @@ class AccessorsMixin(CellsMixin, GenesMixin):
             If given, :meth:`orient` the model first.
         intervals
             Whether to write standard deviations and intervals of shifts and scales; they need one
-            latent dimension and the model's data, and take about as long as a few epochs.
+            latent dimension and the model's data, and about 20 s for 7,000 genes and 50 bases.
         copy
             Return an annotated copy instead of writing in place.
 

@@ -16,6 +16,7 @@ from basisvae_scvi.get import clusters as cluster_table
 
 from ._colors import MISSING_COLOR, cluster_colors
 from ._figure import finish, label_axes, panel_axes, tidy
+from ._plane import draw_basis
 
 _N_POINTS = 200
 _PANEL_SIZE = (2.6, 2.2)
@@ -37,6 +38,8 @@ def basis_functions(
     One panel per cluster in use, ordered by where the basis peaks, the flat cluster last. Thin
     lines are λ b(z + δ) of single genes, in units of the gene's mean; the thick line is the basis
     itself. Panels have their own vertical axes, from 0 for counts.
+
+    With several latent dimensions a panel shows the basis as colour in the plane of the first two.
 
     Parameters
     ----------
@@ -64,7 +67,7 @@ def basis_functions(
     KeyError
         If the annotation is missing, or a cluster has no genes.
     ValueError
-        For more than one latent dimension, or if ``ax`` does not fit.
+        If ``ax`` does not fit.
 
     Examples
     --------
@@ -75,18 +78,25 @@ def basis_functions(
     >>> axes = bv.pl.basis_functions(adata, show=False)
     """
     annotation = Annotation.of(adata, key=key)
-    z = annotation.points(_N_POINTS)
     table = cluster_table(adata, key=key)
     chosen = choose_clusters(table, clusters)
     colors = cluster_colors(adata, annotation.keys.cluster)
     panels = panel_axes(len(chosen), ax=ax, ncols=ncols, size=_PANEL_SIZE)
+    likelihood = annotation.parameter("gene_likelihood")
+    label = _YLABELS.get(likelihood, "relative expression")
     for panel, cluster in zip(panels, chosen, strict=True):
+        panel.set_title(cluster_title(cluster, table.loc[cluster]), fontsize="medium")
+        if annotation.n_latent > 1:
+            draw_basis(panel, annotation.grid, annotation.basis[:, int(cluster)], label)
+            continue
+        z = annotation.points(_N_POINTS)
         genes = annotation.genes[annotation.genes["cluster"] == cluster]
         genes = genes.sort_values("confidence", ascending=False, kind="stable")[:n_genes]
         _draw(panel, annotation, cluster, genes, z, colors.get(cluster, MISSING_COLOR))
-        panel.set_title(cluster_title(cluster, table.loc[cluster]), fontsize="medium")
-    likelihood = annotation.parameter("gene_likelihood")
-    label_axes(panels, xlabel="z", ylabel=_YLABELS.get(likelihood, "relative expression"))
+    if annotation.n_latent > 1:
+        label_axes(panels, xlabel="z, dimension 0", ylabel="z, dimension 1")
+    else:
+        label_axes(panels, xlabel="z", ylabel=label)
     finish(show, is_own_figure=ax is None)
     return panels
 

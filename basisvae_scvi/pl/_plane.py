@@ -57,3 +57,20 @@ def _draw_categories(ax: Axes, adata: AnnData, latent: np.ndarray, color: str, d
     for category in values.cat.categories:
         ax.scatter([], [], color=colors[category], s=25, label=str(category))
     ax.legend(title=color, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+
+
+def draw_basis(ax: Axes, points: np.ndarray, values: np.ndarray, label: str) -> None:
+    """Draw values ``(G,)`` as colours at the first two columns of ``points`` ``(G, Q)``."""
+    low, high = min(0.0, float(values.min())), float(values.max())
+    drawn = ax.scatter(
+        points[:, 0],
+        points[:, 1],
+        c=values,
+        vmin=low,
+        vmax=high,
+        s=9,
+        linewidths=0,
+        rasterized=True,
+    )
+    ax.figure.colorbar(drawn, ax=ax, label=label).ax.tick_params(labelsize="x-small")
+    tidy(ax)

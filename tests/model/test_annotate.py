@@ -7,6 +7,8 @@ from anndata import AnnData
 from model_helpers import fit, small_counts, twin
 
 from basisvae_scvi import __version__
+from basisvae_scvi.model._annotate import annotate
+from basisvae_scvi.model._structure import call_dynamic
 
 ATTRIBUTES = ("obs", "var", "obsm", "varm", "uns", "layers", "obsp", "varp")
 
@@ -147,6 +149,32 @@ def test_intervals_can_be_left_out_and_leave_none_behind(fitted, annotated):
     fitted.annotate(again, intervals=False)
     assert not interval_keys("basisvae") & set(again.var)
     assert "basisvae_stability" in again.var
+
+
+def test_genes_written_in_another_group_have_no_interval(fitted, annotated):
+    """assign_genes() may put a gene elsewhere than training did."""
+    clusters = fitted.get_clusters()
+    moved, added = clusters.index[0], "a further gene"
+    other = next(label for label in "01234" if label != clusters.loc[moved, "cluster"])
+    clusters["cluster"] = clusters["cluster"].astype(str)
+    clusters.loc[moved, "cluster"] = other
+    tables = {"clusters": clusters, "assignment": fitted.get_assignments()}
+    tables |= {"shift": fitted.get_shifts(), "scale": fitted.get_scales()}
+    tables = {
+        name: pd.concat([table, table.iloc[[1]].set_axis([added])])
+        for name, table in tables.items()
+    }
+    target = AnnData(np.zeros((120, 25)), obs=fitted.adata.obs[[]])
+    target.var_names = tables["clusters"].index
+    annotate(fitted, target, key_added="basisvae", copy=False, tables=tables)
+    for name in ("gene_shift_sd", "gene_scale_lower"):
+        found = target.var[f"basisvae_{name}"]
+        assert found[[moved, added]].isna().all()
+        np.testing.assert_array_equal(found[1:-1], annotated.var[f"basisvae_{name}"][1:])
+    assert not target.var["basisvae_shift_identified"][[moved, added]].any()
+    assert np.isnan(target.var["basisvae_stability"][added])
+    flat = pd.concat([fitted.get_assignments(), tables["assignment"].iloc[[-1]]])["0"]
+    assert list(target.var["basisvae_is_dynamic"]) == list(call_dynamic(flat, 0.05))
 
 
 def test_a_single_restart_leaves_no_stability_behind(fitted, annotated):

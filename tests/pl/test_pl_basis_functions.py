@@ -91,3 +91,21 @@ def test_clusters_without_genes_are_refused(hand, clusters):
 def test_ncols_must_be_positive(hand):
     with pytest.raises(ValueError, match="ncols=0"):
         pl.basis_functions(hand, ncols=0, show=False)
+
+
+def test_with_two_dimensions_the_basis_is_a_colour_in_their_plane(hand):
+    rng = np.random.default_rng(0)
+    hand.obsm["X_basisvae"] = rng.standard_normal((hand.n_obs, 2))
+    run = hand.uns["basisvae"]
+    run["grid"] = rng.standard_normal((200, 2))
+    panels = pl.basis_functions(hand, show=False)
+    assert [panel.get_title() for panel in panels[:2]] == [
+        "cluster 0\n6 genes",
+        "cluster 1\n6 genes",
+    ]
+    dots = panels[1].collections[0]
+    np.testing.assert_allclose(dots.get_offsets(), run["grid"])
+    np.testing.assert_allclose(dots.get_array(), run["basis"][:, 1])
+    assert dots.get_clim() == (0.0, run["basis"][:, 1].max())
+    assert panels[0].get_xlabel() == "z, dimension 0"
+    assert panels[0].get_ylabel() == "z, dimension 1"

@@ -87,7 +87,7 @@ def test_without_annotation_the_message_names_the_cure(certain, draw):
 
 def test_several_latent_dimensions_are_refused_where_courses_are_drawn(hand):
     hand.obsm["X_basisvae"] = np.zeros((hand.n_obs, 2))
-    for name in ("basis_functions", "gene_trends", "heatmap"):
+    for name in ("gene_trends", "heatmap"):
         with pytest.raises(ValueError, match="one latent dimension"):
             FIGURES[name](hand, show=False)
     assert isinstance(pl.latent(hand, dimension=1, show=False), Axes)
