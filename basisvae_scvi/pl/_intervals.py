@@ -9,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from basisvae_scvi.data import DEFAULT_KEY
 from basisvae_scvi.get import Annotation
@@ -24,6 +24,8 @@ _PANEL_WIDTH = 2.7
 # Inches for title and axis, and for the name of a gene.
 _MARGIN, _LINE = 0.9, 0.16
 _OPEN_COLOR = "0.6"
+# Over less than this factor, the ticks of a logarithmic axis are those of a linear one.
+_NARROW = 6.0
 _HOW_TO_GET_INTERVALS = "no intervals: run model.annotate(adata, intervals=True)"
 
 
@@ -143,7 +145,10 @@ def scales(
     panels = _draw_panels(adata, annotation, "scale", clusters, gene_labels, ncols, ax)
     for panel in panels:
         panel.set_xscale("log")
-        panel.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=7))
+        low, high = panel.get_xlim()
+        is_narrow = high < _NARROW * low
+        wide = LogLocator(subs=(1.0, 2.0, 5.0), numticks=7)
+        panel.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]) if is_narrow else wide)
         panel.xaxis.set_major_formatter("{x:g}")
         panel.xaxis.set_minor_locator(NullLocator())
         panel.axvline(1.0, color="0.8", linewidth=0.8, zorder=0)

@@ -75,6 +75,10 @@ def test_scales_are_on_a_logarithmic_axis_from_large_to_small(certain):
     low, high = panels[0].get_xlim()
     assert low < genes["basisvae_gene_scale"].min()
     assert high > genes["basisvae_gene_scale"].max()
+    for panel in panels:
+        panel.figure.canvas.draw()
+        low, high = panel.get_xlim()
+        assert sum(low <= tick <= high for tick in panel.get_xticks()) >= 3
 
 
 def test_large_panels_have_no_names(annotated):
