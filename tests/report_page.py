@@ -55,6 +55,11 @@ def make_annotated(*, n_obs=260, n_vars=40, names=None, certain=True, seed=0) ->
         var["basisvae_shift_identified"] = (cluster == 1) | (np.arange(n_vars) % 3 == 0)
         var["basisvae_is_dynamic"] = cluster > 0
         var["basisvae_stability"] = rng.uniform(0.85, 1.0, n_vars)
+    columns = [str(k) for k in range(BASIS.shape[1])]
+    rest = (1.0 - var["basisvae_confidence"].to_numpy()) / (BASIS.shape[1] - 1)
+    phi = pd.DataFrame(np.repeat(rest[:, None], len(columns), axis=1), names, columns)
+    phi.to_numpy(copy=False)[np.arange(n_vars), cluster] = var["basisvae_confidence"]
+    varm = {"basisvae_assignment": phi}
     run = {
         "params": {
             "n_basis": 5,
@@ -73,6 +78,13 @@ def make_annotated(*, n_obs=260, n_vars=40, names=None, certain=True, seed=0) ->
         "basis": BASIS,
         "history": {"elbo_train": HISTORY},
     }
+    if certain:
+        labels = np.column_stack([cluster, cluster]).astype(float)
+        varm["basisvae_restarts"] = pd.DataFrame(labels, names, ["0", "1"])
+        run |= {"restart_bounds": np.array([-10.0, -12.0]), "best_restart": "0"}
+        run["search"] = pd.DataFrame(
+            {"restart": [0, 1], "move": "start", "bound": [-10.0, -12.0], "n_used_bases": 4}
+        )
     return AnnData(
         sparse.csr_matrix(rng.poisson(3 * course).astype(np.float32)),
         obs=pd.DataFrame(
@@ -81,6 +93,7 @@ def make_annotated(*, n_obs=260, n_vars=40, names=None, certain=True, seed=0) ->
         ),
         var=var,
         obsm={"X_basisvae": z[:, None].astype(np.float32)},
+        varm=varm,
         uns={"basisvae": run},
     )
 

@@ -26,7 +26,6 @@ OPTIONAL = {
     "dynamic": "is_dynamic",
     "stability": "stability",
 }
-_FLAGS = ("identified", "dynamic")
 _DIGITS = 4
 
 
@@ -43,7 +42,7 @@ def gene_table(adata: AnnData, *, key: str = DEFAULT_KEY) -> pd.DataFrame:
     Returns
     -------
     Indexed by gene: ``cluster``, ``shape``, ``peak``, ``shift``, ``scale``, ``confidence`` and
-    those of ``OPTIONAL`` that have a value for some gene.
+    those of ``OPTIONAL`` that have a value for some gene, flags as 1, 0 and NaN for not known.
     """
     base = ["cluster", "shape", "peak", "shift", "scale", "confidence"]
     table = get.genes(adata, key=key)[base]
@@ -52,8 +51,10 @@ def gene_table(adata: AnnData, *, key: str = DEFAULT_KEY) -> pd.DataFrame:
         if column is None or column.notna().sum() == 0:
             continue
         values = column.reindex(table.index)
-        is_flag = name in _FLAGS
-        table[name] = values.fillna(False).astype(bool) if is_flag else values.astype(float)
+        table[name] = values.astype(float)
+    if "identified" in table and "shift_lower" in table:
+        # Intervals may be known of some genes only; of the others nothing is known.
+        table["identified"] = table["identified"].where(table["shift_lower"].notna())
     return table
 
 
@@ -104,7 +105,7 @@ def page_data(
         "shape": _codes(genes["shape"], shapes),
     }
     for name in genes.columns.drop(["cluster", "shape"]):
-        columns[name] = _flags(genes[name]) if name in _FLAGS else compact(genes[name])
+        columns[name] = compact(genes[name])
     if observed is not None:
         columns["mean"] = compact(observed.mean)
     data = {
@@ -149,10 +150,6 @@ def compact(values: Sequence[float] | np.ndarray | pd.Series) -> list:
 def _codes(column: pd.Series, categories: list[str]) -> list:
     place = {name: i for i, name in enumerate(categories)}
     return [place.get(value) for value in column.astype(object)]
-
-
-def _flags(column: pd.Series) -> list[int]:
-    return column.astype(int).tolist()
 
 
 def _text(value) -> str:

@@ -214,10 +214,14 @@ def _shifts(annotation: Annotation, genes: pd.DataFrame) -> Finding:
             "Not known: the results hold no intervals of the shifts.",
             "Annotate again with intervals=True before shifts of single genes are used.",
         )
-    if not len(moving):
+    known = moving["identified"].dropna()
+    if not len(known):
         return Finding("ok", title, "No gene changes, so there are no shifts to tell.")
-    share = moving["identified"].mean()
-    text = f"The data tell the shift of {_percent(share)} of the {len(moving):,} changing genes."
+    share = known.mean()
+    text = f"The data tell the shift of {_percent(share)} of {len(known):,} changing genes"
+    if len(known) < len(moving):
+        text += f"; {len(moving) - len(known):,} others were not looked at"
+    text += "."
     if share < _FEW_IDENTIFIED:
         advice = (
             "Use only shifts that are marked as identified. The others peak outside the observed "

@@ -4,11 +4,18 @@ import json
 import re
 
 import anndata as ad
+import pytest
 
 from basisvae_scvi import get
 
 
-def test_the_report_of_a_fit_is_that_of_its_file(run, fit, counts, tmp_path):
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Leave the figures out, which take most of the time."""
+    monkeypatch.setattr("basisvae_scvi.report._write.draw_figures", lambda *_, **__: [])
+
+
+def test_the_report_of_a_fit_is_that_of_its_file(run, fit, counts, tmp_path, no_figures):
     output, first = tmp_path / "out.h5ad", tmp_path / "first.html"
     done = fit(counts, "-o", output, "--seed", 1, "--report", first)
     assert done.status == 0
@@ -36,7 +43,7 @@ def test_genes_and_columns_can_be_named(run, fitted, tmp_path):
     assert "z against batch" in text
 
 
-def test_an_existing_report_is_kept_without_overwrite(run, fitted, tmp_path):
+def test_an_existing_report_is_kept_without_overwrite(run, fitted, tmp_path, no_figures):
     path = tmp_path / "report.html"
     path.write_text("mine")
     done = run("report", fitted / "out.h5ad", "-o", path)

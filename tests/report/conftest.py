@@ -40,6 +40,12 @@ def no_screen():
     plt.switch_backend(backend)
 
 
+@pytest.fixture
+def no_figures(monkeypatch):
+    """Leave the figures out, which take most of the time."""
+    monkeypatch.setattr("basisvae_scvi.report._write.draw_figures", lambda *_, **__: [])
+
+
 def _first_on_path(*names: str) -> str | None:
     return next(filter(None, map(shutil.which, names)), None)
 

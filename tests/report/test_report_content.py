@@ -74,7 +74,7 @@ def test_the_head_counts_cells_genes_and_clusters(page):
     )
 
 
-def test_what_was_run_is_listed(written, tmp_path):
+def test_what_was_run_is_listed(written, tmp_path, no_figures):
     adata, _ = written
     path = tmp_path / "report.html"
     info = {"command": "basisvae-scvi fit x", "versions": {"torch": "9.8.7"}, "seconds": 1}
@@ -134,21 +134,23 @@ def test_the_same_results_give_the_same_bytes(written, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".h5ad", ".zarr"])
-def test_a_file_gives_the_report_of_the_data_in_memory(written, tmp_path, suffix):
-    adata, path = written
+@pytest.mark.filterwarnings("ignore:Writing zarr v2:UserWarning")
+def test_a_file_gives_the_report_of_the_data_in_memory(written, tmp_path, no_figures, suffix):
+    adata, _ = written
     stored = adata.copy()
     stored.layers["other"] = stored.X.copy()
     stored.obsp["graph"] = stored.X @ stored.X.T
     file = tmp_path / f"fitted{suffix}"
     (stored.write_h5ad if suffix == ".h5ad" else stored.write_zarr)(file)
+    write_report(adata, tmp_path / "memory.html")
     with read_results(file) as results:
         assert not isinstance(results.X, type(adata.X))  # still on disk
         assert "other" not in results.layers
-        write_report(results, tmp_path / "again.html", color="stage")
-    assert (tmp_path / "again.html").read_bytes() == path.read_bytes()
+        write_report(results, tmp_path / "file.html")
+    assert (tmp_path / "file.html").read_bytes() == (tmp_path / "memory.html").read_bytes()
 
 
-def test_counts_in_a_layer_are_found(written, tmp_path):
+def test_counts_in_a_layer_are_found(written, tmp_path, no_figures):
     adata, path = written
     stored = adata.copy()
     stored.layers["counts"] = stored.X
@@ -156,7 +158,7 @@ def test_counts_in_a_layer_are_found(written, tmp_path):
     stored.uns["basisvae"]["params"]["layer"] = "counts"
     stored.write_h5ad(tmp_path / "fitted.h5ad")
     with read_results(tmp_path / "fitted.h5ad") as results:
-        write_report(results, tmp_path / "again.html", color="stage")
+        write_report(results, tmp_path / "again.html")
     assert data_of(tmp_path / "again.html")["columns"]["mean"] == data_of(path)["columns"]["mean"]
 
 
@@ -170,6 +172,22 @@ def test_what_is_missing_is_said_with_the_cure(annotated, tmp_path):
     data = data_of(tmp_path / "report.html")
     assert "observed" not in data
     assert "stability" not in data["columns"]
+
+
+def test_shifts_are_only_called_unknown_where_they_were_not_looked_at(
+    annotated, tmp_path, no_figures
+):
+    adata = annotated()
+    unseen = adata.var_names[1::2]
+    for name in ("lower", "upper"):
+        adata.var.loc[unseen, f"basisvae_gene_shift_{name}"] = np.nan
+    adata.var.loc[unseen, "basisvae_shift_identified"] = False
+    write_report(adata, tmp_path / "report.html")
+    data = data_of(tmp_path / "report.html")
+    found = dict(zip(data["names"], data["columns"]["identified"], strict=True))
+    for name in adata.var_names:
+        flag = int(adata.var.loc[name, "basisvae_shift_identified"])
+        assert found[name] == (None if name in unseen else flag)
 
 
 def test_two_latent_dimensions_have_a_report(annotated, tmp_path):

@@ -21,8 +21,10 @@ function cardNumbers(gene) {
     if (!column.number) continue;
     rows.push([column.title, column.text(gene) + (column.range?.(gene) ?? "")]);
   }
-  if (columns.identified) rows.push(["Shift identified", columns.identified[gene] ? "yes" : "no"]);
-  if (columns.dynamic) rows.push(["Changes (FDR 5 %)", columns.dynamic[gene] ? "yes" : "no"]);
+  const flags = { identified: "Shift identified", dynamic: "Changes (FDR 5 %)" };
+  for (const [key, title] of Object.entries(flags)) {
+    if (columns[key]) rows.push([title, ["no", "yes"][columns[key][gene]] ?? "–"]);
+  }
   return rows.map(([name, value]) => {
     const pair = element("div");
     pair.append(element("dt", { text: name }), element("dd", { text: value }));
