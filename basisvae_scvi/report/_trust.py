@@ -11,8 +11,10 @@ import pandas as pd
 from anndata import AnnData
 from scipy.stats import rankdata
 
+from basisvae_scvi.data import DEFAULT_KEY
 from basisvae_scvi.get import Annotation
 
+from ._genes import gene_table
 from ._observed import Observed
 
 Level = Literal["ok", "note", "warning"]
@@ -49,6 +51,32 @@ class Finding:
     title: str
     text: str
     advice: str = ""
+
+
+def run_findings(adata: AnnData, *, key: str = DEFAULT_KEY) -> list[Finding]:
+    """Whether a run can be trusted, from the annotated data alone.
+
+    Parameters
+    ----------
+    adata
+        Data annotated by ``model.annotate(adata)``.
+    key
+        The ``key_added`` of the annotation.
+
+    Returns
+    -------
+    Warnings first, then notes, then what is fine.
+
+    Examples
+    --------
+    >>> import basisvae_scvi as bv
+    >>> found = bv.report.run_findings(model.annotate(copy=True))
+    >>> "Number of cells" in [finding.title for finding in found]
+    True
+    """
+    annotation = Annotation.of(adata, key=key)
+    table = gene_table(adata, key=key)
+    return findings(adata, annotation, table, Observed.of(adata, annotation, table.index))
 
 
 def findings(
