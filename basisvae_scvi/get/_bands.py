@@ -11,6 +11,8 @@ from ._annotation import Annotation
 # Places of the cells, as quantiles of z, over which the size of a course is held.
 _N_PLACES = 100
 _TINY = 1e-12
+# Likelihoods whose bases may be negative.
+_SIGNED = ("gaussian", "bernoulli")
 # δ has a normal prior of standard deviation 1: no posterior is wider.
 _WIDEST_SHIFT = 1.0
 
@@ -54,7 +56,7 @@ def credible_band(
     if not 0.0 < level < 1.0:
         raise ValueError(f"level={level} must lie in (0, 1).")
     annotation.require("shift_sd", "scale_sd", what="Credible bands")
-    is_positive = annotation.basis.min() >= 0
+    is_positive = annotation.parameter("gene_likelihood") not in _SIGNED
     course, slope = (annotation.courses(genes, z, slope=s) for s in (False, True))
     scale = np.maximum(np.abs(genes["scale"].to_numpy()), _TINY)
     shift_sd = np.nan_to_num(genes["shift_sd"].to_numpy(dtype=float)).clip(0.0, _WIDEST_SHIFT)

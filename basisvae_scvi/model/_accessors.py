@@ -53,8 +53,9 @@ class AccessorsMixin(CellsMixin, GenesMixin):
         root
             If given, :meth:`orient` the model first.
         intervals
-            Whether to write standard deviations and intervals of shifts and scales; they need one
-            latent dimension and the model's data, and about 20 s for 7,000 genes and 50 bases.
+            Whether to write standard deviations and intervals of shifts and scales. They need one
+            latent dimension and the data that the model was trained on (they are left out for a
+            query model, or one loaded without data), and about 20 s for 7,000 genes and 50 bases.
         copy
             Return an annotated copy instead of writing in place.
 

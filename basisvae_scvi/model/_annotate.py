@@ -39,6 +39,8 @@ def annotate(
         raise ValueError("The model has no data; pass adata=... to annotate.")
     target = target.copy() if copy else target
     keys = Keys(key_added)
+    # Intervals are those of the training cells. Asked before z is: that may give the model data.
+    intervals = intervals and model.adata is not None and not model.is_query_
     # Everything is computed before anything is written: an error leaves adata as it was.
     tables = _gene_tables(model) if tables is None else tables
     cells, genes = _cell_values(model, target), _gene_values(tables, target)

@@ -41,12 +41,11 @@ def describe_certainty(
     keys
         Where to write.
     intervals
-        Whether to compute intervals of shifts and scales; they take one latent dimension and a
-        model that has its data.
+        Whether to compute intervals of shifts and scales, where there is one latent dimension.
     """
     flat = tables["assignment"]["0"]
     found: dict[str, pd.Series | pd.DataFrame] = {keys.is_dynamic: call_dynamic(flat, FDR)}
-    if intervals and model.module.n_latent == 1 and model.adata is not None:
+    if intervals and model.module.n_latent == 1:
         table = _intervals(model, tables["clusters"]["cluster"])
         found |= {getattr(keys, name): table[name] for name in _INTERVAL_COLUMNS}
     if model.search_ is not None:

@@ -207,3 +207,14 @@ def test_bands_need_what_annotate_writes(hand, certain):
     del certain.var["basisvae_gene_scale_sd"]
     with pytest.raises(KeyError, match=r"var\['basisvae_gene_scale_sd'\].*intervals=True"):
         get.trends(certain, return_interval=True)
+
+
+def test_the_band_of_a_signed_basis_is_symmetric(certain):
+    certain.uns["basisvae"]["params"]["gene_likelihood"] = "gaussian"
+    trend, lower, upper = get.trends(certain, ["late", "const"], return_interval=True)
+    np.testing.assert_allclose(upper - trend, trend - lower, atol=1e-12)
+    # With λ alone in doubt the band is that of λ at every z.
+    certain.var["basisvae_gene_shift_sd"] = 0.0
+    _, lower, _ = get.trends(certain, ["late"], return_interval=True, level=0.6826895)
+    share = certain.var["basisvae_gene_scale_sd"] / certain.var["basisvae_gene_scale"]
+    np.testing.assert_allclose(lower["late"], trend["late"] * (1.0 - share["late"]), rtol=1e-6)

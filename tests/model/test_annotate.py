@@ -177,6 +177,19 @@ def test_genes_written_in_another_group_have_no_interval(fitted, annotated):
     assert list(target.var["basisvae_is_dynamic"]) == list(call_dynamic(flat, 0.05))
 
 
+def test_new_cells_alone_say_nothing_of_intervals(fitted, tmp_path):
+    fitted.save(str(tmp_path / "model"))
+    cells = small_counts(30, 24, seed=6)
+    cells.obs_names = [f"new{i}" for i in range(30)]
+    without_data = type(fitted).load(str(tmp_path / "model"), adata=False, accelerator="cpu")
+    query = type(fitted).load_query_data(cells.copy(), fitted)
+    query.is_trained_ = True
+    for model in (without_data, query):
+        annotated = model.annotate(cells, copy=True)
+        assert not interval_keys("basisvae") & set(annotated.var)
+        assert list(annotated.var["basisvae_cluster"]) == list(fitted.get_clusters()["cluster"])
+
+
 def test_a_single_restart_leaves_no_stability_behind(fitted, annotated):
     single = twin(fitted)
     best = int(np.argmax(fitted.search_["bounds"]))

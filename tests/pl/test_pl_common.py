@@ -115,3 +115,21 @@ def test_colors_are_distinct_for_24_categories():
 
 def test_categories_get_the_palette(hand):
     assert list(category_colors(hand, "size", ["a", "b"]).values()) == palette(2)
+
+
+def test_another_key_draws_the_same(certain, draw):
+    adata = certain.copy()
+    adata.var.columns = adata.var.columns.str.replace("basisvae", "run2")
+    for container in (adata.obsm, adata.varm, adata.uns):
+        for name in list(container):
+            container[name.replace("basisvae", "run2")] = container[name]
+            del container[name]
+    found, expected = draw(adata, key="run2", show=False), draw(certain, show=False)
+    for one, other in zip(_panels(found), _panels(expected), strict=True):
+        assert one.get_title() == other.get_title()
+        assert one.get_xlabel() == other.get_xlabel()
+        assert one.dataLim.bounds == other.dataLim.bounds
+
+
+def _panels(result):
+    return list(result.values()) if isinstance(result, dict) else list(np.ravel(result))
