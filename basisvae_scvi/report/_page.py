@@ -15,7 +15,8 @@ from basisvae_scvi._version import __version__
 from basisvae_scvi.get import Annotation
 
 from ._figures import Figure
-from ._trust import CONFIDENT, Finding
+from ._finding import Finding
+from ._trust import CONFIDENT
 
 _SCRIPTS = ("courses.js", "table.js", "page.js")
 # A name such as "</script>" must not end the block of data, whatever reads it.

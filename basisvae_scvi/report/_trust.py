@@ -2,55 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
-
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from scipy.stats import rankdata
 
 from basisvae_scvi.data import DEFAULT_KEY
 from basisvae_scvi.get import Annotation
 
+from ._finding import Finding, percent, plural
 from ._genes import gene_table
 from ._observed import Observed
-
-Level = Literal["ok", "note", "warning"]
+from ._trust_cells import cell_findings
 
 CONFIDENT = 0.9
 _MIN_EPOCHS = 10
-_MIN_CELLS = 200
 # Change of the bound over the last fifth of the epochs, as a share of it.
 _SETTLED, _MOVING = 1e-3, 5e-3
 _FEW_CONFIDENT, _MANY_CONFIDENT = 0.5, 0.75
 _UNSTABLE, _STABLE = 0.5, 0.8
 _FEW_IDENTIFIED = 0.5
-# Rank correlation of z with depth, share of its variance between batches, widest gap in its range.
-_DEPTH, _BATCH, _GAP = 0.7, 0.5, 0.2
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One answer to "can this be trusted?".
-
-    Attributes
-    ----------
-    level
-        ``"ok"``; ``"note"``, worth knowing; ``"warning"``, look before results are used.
-    title
-        What was looked at.
-    text
-        What was found, with its numbers.
-    advice
-        What to try; empty where there is nothing to do.
-    """
-
-    level: Level
-    title: str
-    text: str
-    advice: str = ""
 
 
 def run_findings(adata: AnnData, *, key: str = DEFAULT_KEY) -> list[Finding]:
@@ -108,7 +78,7 @@ def findings(
         _flat_genes(genes),
         _confidence(genes),
         _shifts(annotation, genes),
-        *_cells(adata, annotation, observed),
+        *cell_findings(adata, annotation, observed),
     ]
     return sorted(found, key=lambda finding: ("warning", "note", "ok").index(finding.level))
 
@@ -122,7 +92,7 @@ def _convergence(run) -> Finding:
         return Finding(
             "note",
             title,
-            f"{len(loss)} {_plural(len(loss), 'epoch')} on record: too few to tell whether "
+            f"{len(loss)} {plural(len(loss), 'epoch')} on record: too few to tell whether "
             "training had settled.",
             "Train for longer (max_epochs), and look at the history of the bound.",
         )
@@ -134,14 +104,14 @@ def _convergence(run) -> Finding:
         return Finding(
             "warning",
             title,
-            f"{text}got worse by {_percent(-change)}.",
+            f"{text}got worse by {percent(-change)}.",
             "Lower the learning rate, or train again with another seed.",
         )
     if change > _SETTLED:
         level = "warning" if change > _MOVING else "note"
         advice = f"Train for longer, e.g. max_epochs={2 * len(loss)}."
-        return Finding(level, title, f"{text}still improved by {_percent(change)}.", advice)
-    return Finding("ok", title, f"{text}changed by {_percent(abs(change))}: training had settled.")
+        return Finding(level, title, f"{text}still improved by {percent(change)}.", advice)
+    return Finding("ok", title, f"{text}changed by {percent(abs(change))}: training had settled.")
 
 
 def _stability(genes: pd.DataFrame) -> Finding:
@@ -155,9 +125,9 @@ def _stability(genes: pd.DataFrame) -> Finding:
             "in every restart can be relied upon.",
         )
     mean = genes["stability"].mean()
-    text = f"Genes keep {_percent(mean)} of their partners from restart to restart"
+    text = f"Genes keep {percent(mean)} of their partners from restart to restart"
     weak = int((genes["stability"] < _UNSTABLE).sum())
-    text += f"; {weak:,} {_plural(weak, 'gene')} keep less than half."
+    text += f"; {weak:,} {plural(weak, 'gene')} keep less than half."
     if mean >= _STABLE:
         return Finding("ok", title, text)
     advice = (
@@ -189,7 +159,7 @@ def _used_bases(annotation: Annotation, genes: pd.DataFrame) -> Finding:
         return Finding(
             "note",
             title,
-            f"{text}; {small} of these {_plural(small, 'cluster')} hold one or two genes.",
+            f"{text}; {small} of these {plural(small, 'cluster')} hold one or two genes.",
             "Read small clusters as outliers. A larger assignment_weight merges similar clusters.",
         )
     return Finding("ok", title, f"{text}; the smallest cluster has {size.min():,} genes.")
@@ -199,9 +169,9 @@ def _flat_genes(genes: pd.DataFrame) -> Finding:
     is_flat = (genes["cluster"].astype(str) == Annotation.FLAT).to_numpy()
     share = is_flat.mean()
     nearly = ((genes["shape"] == "flat").to_numpy() & ~is_flat).mean()
-    text = f"{_percent(share)} of {len(genes):,} genes do not change along the process"
+    text = f"{percent(share)} of {len(genes):,} genes do not change along the process"
     if nearly:
-        text += f", and {_percent(nearly)} are in clusters that change by a fifth at most"
+        text += f", and {percent(nearly)} are in clusters that change by a fifth at most"
     if "dynamic" in genes:
         n_dynamic = int(genes["dynamic"].sum())
         text += f"; {n_dynamic:,} change at a false discovery rate of 5 %"
@@ -214,7 +184,7 @@ def _flat_genes(genes: pd.DataFrame) -> Finding:
 def _confidence(genes: pd.DataFrame) -> Finding:
     title = "Confidence of the clusters"
     share = (genes["confidence"] >= CONFIDENT).mean()
-    text = f"{_percent(share)} of the genes have a probability of {CONFIDENT:g} or more"
+    text = f"{percent(share)} of the genes have a probability of {CONFIDENT:g} or more"
     if share >= _MANY_CONFIDENT:
         return Finding("ok", title, f"{text} for their cluster.")
     advice = (
@@ -246,7 +216,7 @@ def _shifts(annotation: Annotation, genes: pd.DataFrame) -> Finding:
     if not len(known):
         return Finding("ok", title, "No gene changes, so there are no shifts to tell.")
     share = known.mean()
-    text = f"The data tell the shift of {_percent(share)} of {len(known):,} changing genes"
+    text = f"The data tell the shift of {percent(share)} of {len(known):,} changing genes"
     if len(known) < len(moving):
         text += f"; {len(moving) - len(known):,} others were not looked at"
     text += "."
@@ -257,89 +227,3 @@ def _shifts(annotation: Annotation, genes: pd.DataFrame) -> Finding:
         )
         return Finding("note", title, text, advice)
     return Finding("ok", title, text)
-
-
-def _cells(adata: AnnData, annotation: Annotation, observed: Observed | None) -> Iterator[Finding]:
-    known = np.isfinite(annotation.latent).all(axis=1)
-    n = int(known.sum())
-    if n < _MIN_CELLS:
-        yield Finding(
-            "note",
-            "Number of cells",
-            f"{n:,} cells are few: clusters that differ little cannot be told apart.",
-            "Use more cells, or fewer and more variable genes.",
-        )
-    if annotation.n_latent != 1:
-        return
-    z = annotation.latent[known, 0]
-    yield _gap(z)
-    if observed is not None:
-        yield _depth(z, observed.size_factor)
-    batch_key = annotation.parameter("batch_key")
-    if batch_key in adata.obs:
-        yield _batches(z, adata.obs[batch_key][known])
-
-
-def _gap(z: np.ndarray) -> Finding:
-    title = "Cells along z"
-    ordered = np.sort(z)
-    # Single stray cells at either end are no gap between clusters of cells.
-    ordered = ordered[len(z) // 100 : len(z) - len(z) // 100]
-    span = ordered[-1] - ordered[0] if len(ordered) > 1 else 0.0
-    if span <= 0:
-        return Finding(
-            "warning",
-            title,
-            "All cells have the same z: there is no order.",
-            "Lower latent_weight, or start from a known order (init= a column of obs).",
-        )
-    gap = np.diff(ordered).max() / span
-    text = f"The widest gap between neighbouring cells is {_percent(gap)} of the range"
-    if gap > _GAP:
-        return Finding(
-            "warning",
-            title,
-            f"{text}: the cells fall into islands.",
-            "Check that they come from one process; fit lineages or cell types one by one.",
-        )
-    return Finding("ok", title, f"{text}: they fill it.")
-
-
-def _depth(z: np.ndarray, size_factor: np.ndarray) -> Finding:
-    title = "Sequencing depth"
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rho = np.corrcoef(rankdata(z), rankdata(size_factor))[0, 1]
-    rho = float(np.nan_to_num(rho))
-    text = f"Rank correlation of z with the size factors of the cells: {rho:+.2f}"
-    if abs(rho) > _DEPTH:
-        return Finding(
-            "warning",
-            title,
-            f"{text}: the order may be one of depth.",
-            "Check the order against known markers; filter shallow cells, or give size factors "
-            "of your own (size_factor_key).",
-        )
-    return Finding("ok", title, f"{text.replace('-', '−')}.")
-
-
-def _batches(z: np.ndarray, batch: pd.Series) -> Finding:
-    per_batch = pd.Series(z).groupby(batch.astype(str).to_numpy())
-    between = float((per_batch.transform("mean") - z.mean()).pow(2).mean() / max(z.var(), 1e-12))
-    text = f"{_percent(between)} of the variance of z lies between batches"
-    if between > _BATCH:
-        return Finding(
-            "warning",
-            "Batches",
-            f"{text}: the order may be one of batches.",
-            "Compare the batches along z; if they are stages of the process, leave batch_key out.",
-        )
-    return Finding("ok", "Batches", f"{text}.")
-
-
-def _percent(share: float) -> str:
-    percent = 100.0 * share
-    return f"{percent:.0f} %" if percent >= 10 or percent == 0 else f"{percent:.2g} %"
-
-
-def _plural(n: int, word: str) -> str:
-    return word if n == 1 else f"{word}s"
