@@ -16,9 +16,11 @@ from ._errors import EXIT_USAGE, PROGRAM, flatten
 from ._log import run_logged
 from ._settings import (
     PANELS,
+    AssignSettings,
     DemoSettings,
     FitSettings,
     LogSettings,
+    ProjectSettings,
     ReportSettings,
     SimulateSettings,
 )
@@ -106,6 +108,28 @@ def _fit(settings: FitSettings, line: str) -> int:
     from ._fit import fit
 
     return fit(settings, line)
+
+
+@add_command(
+    "project",
+    ProjectSettings,
+    "Place new cells on the course of a saved model.",
+)
+def _project(settings: ProjectSettings, line: str) -> int:
+    from ._project import project
+
+    return project(settings, line)
+
+
+@add_command(
+    "assign",
+    AssignSettings,
+    "Assign further genes of a saved model's cells to its bases.",
+)
+def _assign(settings: AssignSettings, line: str) -> int:
+    from ._assign import assign
+
+    return assign(settings, line)
 
 
 @add_command(

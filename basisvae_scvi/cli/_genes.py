@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 # Column of the working copy; it never reaches the output.
 SIZE_FACTOR = "_basisvae_size_factor"
+# Entry of uns of the working copy: the library over all genes at which such a size factor is 1.
+LIBRARY = "_basisvae_library"
 
 
 def prepare(adata: ad.AnnData, settings: ModelSettings) -> ad.AnnData:
@@ -54,7 +56,9 @@ def prepare(adata: ad.AnnData, settings: ModelSettings) -> ad.AnnData:
     size_factor_key = settings.size_factor_key
     if settings.gene_likelihood.is_count and size_factor_key is None:
         size_factor_key = SIZE_FACTOR
-        work.obs[SIZE_FACTOR] = library_size_factors(matrix)
+        library = row_sums(matrix)
+        work.obs[SIZE_FACTOR] = size_factors_of(library, None)
+        work.uns[LIBRARY] = median_library(library)
     chosen = _select(work, matrix, settings)
     logger.info("Modelling %d of %d genes", chosen.sum(), work.n_vars)
     strip_leftovers(work)
@@ -64,13 +68,22 @@ def prepare(adata: ad.AnnData, settings: ModelSettings) -> ad.AnnData:
 
 
 def library_size_factors(matrix) -> np.ndarray:
-    """Library over all genes, divided by its median over the cells that are not empty.
+    """Library over all genes, divided by its median over the cells that are not empty."""
+    return size_factors_of(row_sums(matrix), None)
+
+
+def median_library(library: np.ndarray) -> float:
+    """Median library of the cells that are not empty; 1 if all are."""
+    filled = library[library > 0]
+    return float(np.median(filled)) if filled.size else 1.0
+
+
+def size_factors_of(library: np.ndarray, unit: float | None) -> np.ndarray:
+    """Libraries in a unit, by default their own median.
 
     A cell without counts is given one count, since a size factor must be positive.
     """
-    library = row_sums(matrix)
-    filled = library[library > 0]
-    return np.maximum(library, 1.0) / (float(np.median(filled)) if filled.size else 1.0)
+    return np.maximum(library, 1.0) / (median_library(library) if unit is None else unit)
 
 
 def hide_size_factors(adata: ad.AnnData, settings: ModelSettings) -> None:

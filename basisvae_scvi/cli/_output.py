@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ._figures import draw_figures, figure_names
 from ._files import write_anndata
+from ._metrics import write_metrics
 from ._outcome import Outcome
 from ._report import write_fit_report
 from ._run_info import Stopwatch, run_info, run_info_path, write_run_info
@@ -25,8 +26,8 @@ class Outputs:
         Folder of the model, if wanted.
     tables, figures
         Paths by name; empty where not wanted.
-    report
-        The report, if wanted.
+    report, metrics
+        The report and the figures of the run, if wanted.
     run_info
         Record of the run.
     output
@@ -37,6 +38,7 @@ class Outputs:
     tables: dict[str, Path]
     figures: dict[str, Path]
     report: Path | None
+    metrics: Path | None
     run_info: Path
     output: Path
 
@@ -56,6 +58,7 @@ class Outputs:
             tables=tables,
             figures=figures,
             report=None if settings.report is None else staging.claim(settings.report),
+            metrics=None if settings.metrics is None else staging.claim(settings.metrics),
             run_info=staging.claim(run_info_path(settings.output)),
             output=output,
         )
@@ -79,3 +82,4 @@ class Outputs:
         if self.report is not None:
             write_fit_report(adata, self.report, settings, info)
         write_run_info(info, self.run_info)
+        write_metrics(adata, key, info, self.metrics)

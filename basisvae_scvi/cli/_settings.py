@@ -54,6 +54,13 @@ class Inference(StrEnum):
     fixed_pi = "fixed_pi"
 
 
+class GenePrior(StrEnum):
+    """What the priors of scales and shifts are weighed with."""
+
+    assigned = "assigned"
+    all = "all"
+
+
 class Objective(StrEnum):
     """What a basis costs."""
 
@@ -106,6 +113,13 @@ def fraction(value: float | None) -> float | None:
     return value
 
 
+def share(value: float | None) -> float | None:
+    """Refuse what does not lie in (0, 1]."""
+    if value is not None and not 0 < value <= 1:
+        raise BadParameter(f"{value:g} does not lie in (0, 1]")
+    return value
+
+
 def _option(text: str, panel: str, *names: str, **kwargs):
     return Option(*names, help=text, rich_help_panel=panel, **kwargs)
 
@@ -118,6 +132,30 @@ Threads = Annotated[
 MaxEpochs = Annotated[
     int | None,
     _option("Passes over the cells; 150 or fewer by default, by their number.", TRAINING, min=1),
+]
+BatchSize = Annotated[int, _option("Cells per step.", TRAINING, min=1)]
+Seed = Annotated[int | None, _option("Seed of everything random.", TRAINING, min=0, max=MAX_SEED)]
+KeyAdded = Annotated[str, _option("Prefix of the keys that are written.", OUTPUT)]
+Output = Annotated[
+    Path, _option("Result, .h5ad or .zarr: all cells, all genes.", OUTPUT, "--output", "-o")
+]
+Tables = Annotated[
+    Path | None, _option("Folder for genes.tsv, assignments.tsv and cells.tsv.", OUTPUT)
+]
+Metrics = Annotated[
+    Path | None, _option("JSON with the figures of the run and its warnings.", OUTPUT)
+]
+SavedModel = Annotated[Path, _option("Folder of a model that fit saved.", MODEL)]
+TrustModel = Annotated[
+    bool,
+    _option(
+        "Load a model even if its file names code that ours do not: it is run.",
+        MODEL,
+        "--trust-model",
+    ),
+]
+LayerOfModel = Annotated[
+    str | None, _option("Layer with the data; by default that of the model.", DATA)
 ]
 TranslationInvariant = Annotated[bool, _option("Give every gene a shift δ.", MODEL)]
 
@@ -140,9 +178,7 @@ class LogSettings:
 class ModelSettings(LogSettings):
     """How to model an AnnData and where to write what came out."""
 
-    output: Annotated[
-        Path, _option("Result, .h5ad or .zarr: all cells, all genes.", OUTPUT, "--output", "-o")
-    ]
+    output: Output
     layer: Annotated[str | None, _option("Layer with the counts; X by default.", DATA)] = None
     batch_key: Annotated[str | None, _option("Column of obs with the batch.", DATA)] = None
     size_factor_key: Annotated[
@@ -189,6 +225,9 @@ class ModelSettings(LogSettings):
     objective: Annotated[
         Objective, _option("Let bases and genes pay for their freedom, or as in the paper.", MODEL)
     ] = Objective.evidence
+    gene_prior: Annotated[
+        GenePrior, _option("Priors of λ and δ for the assigned basis, or for all.", MODEL)
+    ] = GenePrior.assigned
     concentration: Annotated[
         float, _option("Dirichlet α; below 1 favours few groups.", MODEL, callback=positive)
     ] = 0.1
@@ -201,8 +240,34 @@ class ModelSettings(LogSettings):
     latent_prior_scale: Annotated[
         float, _option("Spread of z about --latent-prior-key.", MODEL, callback=positive)
     ] = 0.5
+    n_hidden: Annotated[int, _option("Units per layer of the encoder.", MODEL, min=1)] = 128
+    n_layers: Annotated[int, _option("Layers of the encoder.", MODEL, min=1)] = 1
+    dropout_rate: Annotated[
+        float, _option("Dropout of the encoder.", MODEL, callback=fraction)
+    ] = 0.1
+    n_hidden_basis: Annotated[int, _option("Units of each basis function.", MODEL, min=1)] = 16
+    n_grid: Annotated[
+        int, _option("Grid points of the bases; 0 for none, exact and slow.", MODEL, min=0)
+    ] = 513
     max_epochs: MaxEpochs = None
-    batch_size: Annotated[int, _option("Cells per step.", TRAINING, min=1)] = 128
+    batch_size: BatchSize = 128
+    train_size: Annotated[
+        float | None,
+        _option(
+            "Share of cells to train on; all, or 0.9 with --early-stopping.",
+            TRAINING,
+            callback=share,
+        ),
+    ] = None
+    validation_size: Annotated[
+        float | None,
+        _option(
+            "Share of cells to validate on; the rest by default.", TRAINING, callback=fraction
+        ),
+    ] = None
+    shuffle_set_split: Annotated[
+        bool, _option("Draw the cells to train on at random.", TRAINING)
+    ] = True
     early_stopping: Annotated[
         bool, _option("Stop when 10 % held-out cells gain no more.", TRAINING, "--early-stopping")
     ] = False
@@ -216,22 +281,19 @@ class ModelSettings(LogSettings):
         str | None,
         _option("Where z starts: a cell, a boolean column of obs, or an early gene.", TRAINING),
     ] = None
-    seed: Annotated[
-        int | None, _option("Seed of everything random.", TRAINING, min=0, max=MAX_SEED)
-    ] = None
+    seed: Seed = None
     accelerator: AcceleratorChoice = Accelerator.auto
     threads: Threads = None
-    key_added: Annotated[str, _option("Prefix of the keys that are written.", OUTPUT)] = "basisvae"
+    key_added: KeyAdded = "basisvae"
     model_dir: Annotated[Path | None, _option("Folder for the model, to load later.", OUTPUT)] = (
         None
     )
-    tables: Annotated[
-        Path | None, _option("Folder for genes.tsv, assignments.tsv and cells.tsv.", OUTPUT)
-    ] = None
+    tables: Tables = None
     figures: Annotated[Path | None, _option("Folder for figures (PNG).", OUTPUT)] = None
     report: Annotated[
         Path | None, _option("Report, one HTML file: what was found, can it be trusted.", OUTPUT)
     ] = None
+    metrics: Metrics = None
     overwrite: Overwrite = False
 
 
@@ -240,6 +302,60 @@ class FitSettings(ModelSettings):
     """Arguments of ``basisvae-scvi fit``."""
 
     input: Annotated[Path, Argument(help="Cells × genes: .h5ad file or .zarr folder.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectSettings(LogSettings):
+    """Arguments of ``basisvae-scvi project``."""
+
+    input: Annotated[Path, Argument(help="New cells: .h5ad file or .zarr folder.")]
+    model_dir: SavedModel
+    output: Output
+    layer: LayerOfModel = None
+    max_epochs: Annotated[
+        int | None,
+        _option("Passes over cells of new batches; 150 or fewer by default.", TRAINING, min=1),
+    ] = None
+    batch_size: BatchSize = 128
+    seed: Seed = None
+    accelerator: AcceleratorChoice = Accelerator.auto
+    threads: Threads = None
+    key_added: KeyAdded = "basisvae"
+    tables: Annotated[Path | None, _option("Folder for cells.tsv.", OUTPUT)] = None
+    metrics: Metrics = None
+    trust_model: TrustModel = False
+    overwrite: Overwrite = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssignSettings(LogSettings):
+    """Arguments of ``basisvae-scvi assign``."""
+
+    input: Annotated[
+        Path, Argument(help="Cells of the model × further genes: .h5ad file or .zarr folder.")
+    ]
+    model_dir: SavedModel
+    output: Output
+    layer: LayerOfModel = None
+    genes: Annotated[
+        list[str] | None, _option("Gene to assign; repeatable. All by default.", DATA, "--gene")
+    ] = None
+    max_cells: Annotated[
+        int | None, _option("Work on a random sample of so many cells.", TRAINING, min=1)
+    ] = None
+    block_size: Annotated[
+        int | None, _option("Genes at a time; by default by the number of cells.", TRAINING, min=1)
+    ] = None
+    seed: Seed = None
+    accelerator: AcceleratorChoice = Accelerator.auto
+    threads: Threads = None
+    key_added: KeyAdded = "basisvae"
+    tables: Annotated[
+        Path | None, _option("Folder for genes.tsv and assignments.tsv.", OUTPUT)
+    ] = None
+    metrics: Metrics = None
+    trust_model: TrustModel = False
+    overwrite: Overwrite = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,6 +42,7 @@ from ._assign_genes import AssignGenesMixin
 from ._constants import feature_constants
 from ._latent_fields import latent_arguments, latent_field
 from ._query import QueryMixin
+from ._saved_file import SavedFileMixin
 from ._structure import StructureMixin
 from ._training import TrainingMixin
 from ._uncertainty import UncertaintyMixin
@@ -64,6 +65,7 @@ class BasisVAE(
     StructureMixin,
     UncertaintyMixin,
     QueryMixin,
+    SavedFileMixin,
     RNASeqMixin,
     VAEMixin,
     ArchesMixin,

@@ -6,6 +6,8 @@ import torch
 
 from basisvae_scvi._compat import set_params_online_update
 
+from ._saved_file import checked_file
+
 # The settings of scvi-tools' query mapping that decide what is trained, with its defaults.
 _FREEZE_DEFAULTS = {
     "unfrozen": False,
@@ -22,7 +24,7 @@ class QueryMixin:
     """Adds to scvi-tools' query mapping what BasisVAE needs for new batches."""
 
     @classmethod
-    def load_query_data(cls, adata=None, reference_model=None, **kwargs):
+    def load_query_data(cls, adata=None, reference_model=None, *, trust_file=False, **kwargs):
         """Prepare the model for new cells, as in scArches.
 
         Bases, assignments, shifts and scales stay frozen, so that new cells are placed on the
@@ -35,13 +37,17 @@ class QueryMixin:
             New cells with the model's genes in the model's order; see ``prepare_query_anndata``.
         reference_model
             Trained model, or the directory of a saved one.
+        trust_file
+            Load a saved reference even if its file names code that no saved BasisVAE needs, and
+            run that code.
         **kwargs
             As in :meth:`scvi.model.SCVI.load_query_data`.
 
         Raises
         ------
         ValueError
-            If genes are missing or in another order.
+            If genes are missing or in another order, or the reference's file is damaged or would
+            run foreign code.
 
         Examples
         --------
@@ -57,12 +63,13 @@ class QueryMixin:
         >>> query = bv.BasisVAE.load_query_data(new, model)
         >>> query.train(max_epochs=2, seed=1, enable_progress_bar=False)
         """
-        query = super().load_query_data(adata, reference_model, **kwargs)
+        with checked_file(reference_model, None, trust_file):
+            query = super().load_query_data(adata, reference_model, **kwargs)
+            n_known = _n_known_batches(reference_model, cls)
         query.is_query_ = True
         query.freeze_settings_ = {
             name: kwargs.get(name, default) for name, default in _FREEZE_DEFAULTS.items()
         }
-        n_known = _n_known_batches(reference_model, cls)
         query.module.genes.batch_is_reference[n_known:] = 0.0
         query.n_known_batches_ = n_known
         query._train_new_offsets()
@@ -73,6 +80,20 @@ class QueryMixin:
         """Load a saved model; see :meth:`scvi.model.base.BaseModelClass.load`.
 
         What was frozen in a query model is frozen again.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> import scvi
+        >>> import basisvae_scvi as bv
+        >>> scvi.settings.verbosity = 30  # warnings only
+        >>> with TemporaryDirectory() as folder:
+        ...     model.save(Path(folder) / "saved")
+        ...     again = bv.BasisVAE.load(str(Path(folder) / "saved"), adata=adata)
+        >>> again.get_clusters().equals(model.get_clusters())
+        True
+        >>> scvi.settings.verbosity = 20
         """
         model = super().load(*args, **kwargs)
         if model.is_query_:

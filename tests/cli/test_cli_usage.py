@@ -14,8 +14,10 @@ from basisvae_scvi.cli._settings import (
     Dispersion,
     FitSettings,
     GeneLikelihood,
+    GenePrior,
     Inference,
     ModelSettings,
+    Objective,
     ZeroInflation,
 )
 from basisvae_scvi.datasets._counts import LIKELIHOODS
@@ -24,12 +26,19 @@ HEAVY = ("torch", "scvi", "anndata", "scanpy", "lightning", "numpy")
 # Options of the command line alone.
 OWN = {
     *("input", "output", "n_top_genes", "threads", "root", "key_added", "model_dir", "tables"),
-    *("figures", "report", "overwrite", "quiet", "verbose", "debug", "log_file"),
+    *("figures", "report", "metrics", "overwrite", "quiet", "verbose", "debug", "log_file"),
+}
+
+
+# Arguments that are objects of Python, or that belong to Lightning.
+NOT_OPTIONS = {
+    *("self", "adata", "registry", "kwargs", "devices"),
+    *("datasplitter_kwargs", "plan_kwargs", "trainer_kwargs"),
 }
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--version"], ["--help"], ["fit", "--help"], ["demo", "--help"]]
+    "arguments", [["--version"], ["--help"], ["fit", "--help"], ["project", "--help"]]
 )
 def test_help_and_version_import_nothing_heavy(arguments):
     code = (
@@ -54,7 +63,7 @@ def test_python_dash_m_runs_the_command_line():
     assert (done.returncode, done.stdout) == (0, f"{__version__}\n")
 
 
-@pytest.mark.parametrize("command", ["fit", "simulate", "demo"])
+@pytest.mark.parametrize("command", ["fit", "project", "assign", "simulate", "demo"])
 def test_help_names_every_option_in_full(run, command):
     text = "\n".join(run(command, "--help").out)
     for option in ("--output", "--seed", "--overwrite", "--quiet", "--debug", "--log-file"):
@@ -87,6 +96,12 @@ def test_help_names_every_option_in_full(run, command):
         (["fit", "missing.h5ad", "-o", "x.h5ad", "--key-added", "a/b"], "--key-added"),
         (["fit", "missing.h5ad", "-o", "x.h5ad", "-q", "-v"], "--quiet and --verbose"),
         (["fit", "a.h5ad", "-o", "x.zarr", "--model-dir", "x.zarr"], "--model-dir"),
+        (["fit", "missing.h5ad", "-o", "x.h5ad", "--train-size", "0"], "--train-size"),
+        (["fit", "missing.h5ad", "-o", "x.h5ad", "--dropout-rate", "1"], "--dropout-rate"),
+        (["project", "a.h5ad", "-o", "x.h5ad"], "--model-dir"),
+        (["project", "a.h5ad", "-o", "./a.h5ad", "--model-dir", "m"], "is the input"),
+        (["assign", "a.h5ad", "-o", "m.h5ad", "--model-dir", "m.h5ad"], "is --model-dir"),
+        (["assign", "a.h5ad", "-o", "x.h5ad", "--model-dir", "m", "--max-cells", "0"], "--max"),
         (["simulate", "-o", "x.h5ad", "--dropout", "1"], "--dropout"),
         (["simulate", "-o", "x.h5ad", "--max-shift", "-1"], "--max-shift"),
         (["demo", "-o", "x", "--n-genes", "20", "--n-basis", "30"], "--n-basis 30"),
@@ -120,6 +135,13 @@ def test_defaults_are_those_of_the_model():
     assert key.default == theirs["key_added"]
 
 
+def test_every_option_of_the_model_and_of_training_can_be_given():
+    functions = BasisVAE.__init__, BasisVAE.setup_anndata, BasisVAE.train
+    theirs = {name for f in functions for name in inspect.signature(f).parameters}
+    ours = {field.name for field in fields(FitSettings)}
+    assert theirs - ours == NOT_OPTIONS
+
+
 @pytest.mark.parametrize(
     ("name", "choices"),
     [
@@ -127,6 +149,8 @@ def test_defaults_are_those_of_the_model():
         ("dispersion", Dispersion),
         ("zero_inflation", ZeroInflation),
         ("inference", Inference),
+        ("gene_prior", GenePrior),
+        ("objective", Objective),
     ],
 )
 def test_choices_are_those_of_the_model(name, choices):

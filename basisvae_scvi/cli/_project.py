@@ -1,0 +1,117 @@
+"""``basisvae-scvi project``: new cells on the course of a saved model."""
+
+import logging
+import warnings
+
+import numpy as np
+from anndata import AnnData
+
+from basisvae_scvi import BasisVAE
+from basisvae_scvi.data import Keys
+
+from ._device import check_accelerator, limit_threads
+from ._errors import EXIT_INTERRUPTED, CommandError
+from ._files import read_anndata, strip_leftovers, write_anndata
+from ._genes import hide_size_factors
+from ._log import silent_libraries
+from ._metrics import write_metrics
+from ._outcome import Outcome
+from ._progress import TrainingProgress
+from ._run_info import Stopwatch, run_info, run_info_path, write_run_info
+from ._saved_model import check_model_dir, check_usage_of_model, fitting_cells, load_registry
+from ._settings import ProjectSettings
+from ._staging import Staging, is_zarr
+from ._tables import cell_table, write_table
+
+logger = logging.getLogger(__name__)
+
+
+def project(settings: ProjectSettings, line: str) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    settings
+        Its arguments.
+    line
+        The command as it was called, for the record of the run.
+
+    Returns
+    -------
+    Exit status.
+    """
+    check_usage_of_model(settings)
+    check_model_dir(settings.model_dir)
+    watch = Stopwatch()
+    with Staging(overwrite=settings.overwrite) as staging, silent_libraries():
+        output = staging.claim(settings.output, is_zarr)
+        cells = settings.tables and staging.claim(settings.tables / "cells.tsv")
+        metrics = settings.metrics and staging.claim(settings.metrics)
+        record = staging.claim(run_info_path(settings.output))
+        limit_threads(settings.threads)
+        check_accelerator(settings.accelerator)
+        outcome = place_cells(read_anndata(settings.input), settings)
+        write_anndata(outcome.adata, output)
+        if cells:
+            write_table(cell_table(outcome.adata, settings.key_added), cells, "cell")
+        info = run_info(outcome, line, watch)
+        write_run_info(info, record)
+        write_metrics(outcome.adata, settings.key_added, info, metrics)
+        staging.commit()
+    logger.info("Wrote %s: %d cells placed", settings.output, outcome.adata.n_obs)
+    return EXIT_INTERRUPTED if outcome.interrupted else 0
+
+
+def place_cells(adata: AnnData, settings: ProjectSettings) -> Outcome:
+    """Give every cell its z and annotate ``adata`` in place.
+
+    Cells of batches that the model knows are placed by its encoder as it is. Otherwise what
+    belongs to the new batches is trained first, and nothing else.
+    """
+    registry = load_registry(settings)
+    if registry["setup_args"].get("latent_key") is not None:
+        raise CommandError(
+            "The model has an observed z (--latent-key) and no encoder: new cells have a place "
+            "already. Use fit for them."
+        )
+    query = BasisVAE.load_query_data(
+        fitting_cells(adata, settings, registry),
+        str(settings.model_dir),
+        accelerator=settings.accelerator.value,
+        trust_file=settings.trust_model,
+    )
+    progress = TrainingProgress(quiet=settings.quiet)
+    n_new = query.module.n_batch - query.n_known_batches_
+    if n_new:
+        logger.info("Learning the offsets of %d new batches", n_new)
+        _train(query, settings, progress)
+    else:
+        query.is_trained_ = True
+        query.module.eval()
+    query.annotate(adata, key_added=settings.key_added, intervals=False)
+    if query.module.n_latent == 1:
+        adata.obs[Keys(settings.key_added).pseudotime] = reference_pseudotime(query)
+    hide_size_factors(adata, settings)
+    strip_leftovers(adata)
+    return Outcome(query, adata, progress.n_epochs, progress.was_interrupted)
+
+
+def reference_pseudotime(query: BasisVAE) -> np.ndarray:
+    """Place between the first and the last cell that the model was fitted to, from 0 to 1."""
+    low, high = np.sort(query.orientation_ * np.asarray(query.latent_range_, dtype=np.float64))
+    z = query.get_latent_representation()[:, 0].astype(np.float64)
+    return np.clip((z - low) / (high - low), 0.0, 1.0) if high > low else np.zeros_like(z)
+
+
+def _train(query: BasisVAE, settings: ProjectSettings, progress: TrainingProgress) -> None:
+    with warnings.catch_warnings():
+        # Said once, by the exit status.
+        warnings.filterwarnings("ignore", message="Training was interrupted")
+        query.train(
+            max_epochs=settings.max_epochs,
+            seed=settings.seed,
+            accelerator=settings.accelerator.value,
+            batch_size=settings.batch_size,
+            enable_progress_bar=False,
+            callbacks=[progress],
+        )
