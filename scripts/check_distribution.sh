@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds sdist and wheel, installs the wheel in an empty environment, and tries it from there:
-# files in both, import, --version, a small demo, examples that travel with the package.
+# files in both, --version, simulate, fit and report, every public name, the embedded cells.
 #
 #   PYTHON       interpreter of the environment (default: python3.11, else python3)
 #   UV           the uv to use (default: the one on PATH)
@@ -52,8 +52,11 @@ have="$(env/bin/basisvae-scvi --version)"
     echo "error: basisvae-scvi --version says '$have', not '$want'." >&2
     exit 1
 }
-env/bin/basisvae-scvi demo --output demo --n-genes 40 --n-basis 6 --max-epochs 2 \
-    --accelerator cpu --threads 1 --quiet
+# The start and the likelihood for which the least has to be compiled.
+env/bin/basisvae-scvi simulate --output counts.h5ad --n-obs 60 --n-vars 20 --likelihood poisson --quiet
+env/bin/basisvae-scvi fit counts.h5ad --output fitted.h5ad --likelihood poisson --init pca \
+    --n-basis 4 --n-restarts 1 --max-epochs 2 --accelerator cpu --threads 1 --quiet
+env/bin/basisvae-scvi report fitted.h5ad --output report.html --quiet
 env/bin/python - "$scratch" <<'PYTHON'
 import sys
 from pathlib import Path
@@ -66,8 +69,10 @@ assert Path(sys.argv[1]).resolve() in here.parents, f"imported from {here}, not 
 for name in bv.__all__:
     getattr(bv, name)
 assert bv.datasets.marrow_erythroid().n_obs == 1000
-adata = ad.read_h5ad("demo/marrow_erythroid.h5ad")
+adata = ad.read_h5ad("fitted.h5ad")
 assert adata.obs["basisvae_pseudotime"].between(0, 1).all()
 assert adata.var["basisvae_cluster"].notna().all()
+assert here.with_name("py.typed").is_file()
+assert "<html" in Path("report.html").read_text(encoding="utf-8")
 print(f"basisvae-scvi {bv.__version__} works from its wheel")
 PYTHON

@@ -96,10 +96,10 @@ cd "$work"
     --host 127.0.0.1 --port "$port" >"$work/galaxy.log" 2>&1 &
 server=$!
 trap 'kill "$server" 2>/dev/null; wait "$server" 2>/dev/null || true' EXIT
-for second in $(seq 1 240); do
+for second in $(seq 1 900); do
     curl --silent --fail --max-time 2 "$url/api/version" >/dev/null && break
     kill -0 "$server" 2>/dev/null || break
-    if [ "$second" -eq 240 ]; then echo "error: no answer from Galaxy in 240 s" >&2; fi
+    if [ "$second" -eq 900 ]; then echo "error: no answer from Galaxy in 900 s" >&2; fi
     sleep 1
 done
 curl --silent --fail --max-time 5 "$url/api/version" || {

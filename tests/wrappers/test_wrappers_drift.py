@@ -17,7 +17,7 @@ KINDS = {
     "snakemake": snakemake_uses,
     "cwl": cwl_uses,
 }
-COMMANDS = {"fit", "report"}
+COMMANDS = {"fit", "project", "assign", "report"}
 # Required options whose value in CWL is the name of a file that the tool makes.
 NAMED = {"--output"}
 

@@ -16,7 +16,7 @@ from basisvae_scvi.cli._app import app
 
 REPOSITORY = WRAPPERS / "nf-core"
 MODULES = REPOSITORY / "modules" / "basisvae-scvi" / "basisvaescvi"
-COMMANDS = ("fit", "report")
+COMMANDS = ("fit", "project", "assign", "report")
 
 
 def section(source: str, name: str) -> str:
