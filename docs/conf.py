@@ -14,7 +14,8 @@ extensions = [
     "sphinx_copybutton",
 ]
 templates_path = ["_templates"]
-exclude_patterns = ["_build", "jupyter_execute"]
+# docs/tutorials is a link to the folder with the notebooks.
+exclude_patterns = ["_build", "jupyter_execute", "tutorials/nextflow", "tutorials/source"]
 
 # Pages are Markdown; notebooks are shown with the output they were saved with.
 myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]

@@ -25,6 +25,11 @@ class Shape(NamedTuple):
         Name of the basis function, a key of ``BASES``.
     offset
         Shift, in units of z, that is added to every gene of this shape.
+
+    Examples
+    --------
+    >>> SHAPES["early"].basis, SHAPES["early"].offset
+    ('transient', 1.5)
     """
 
     basis: str

@@ -51,6 +51,12 @@ class GeneAssignments:
         δ_jk, genes × K, as :meth:`~basisvae_scvi.BasisVAE.get_shifts`.
     scales
         λ_jk, genes × K, as :meth:`~basisvae_scvi.BasisVAE.get_scales`.
+
+    Examples
+    --------
+    >>> found = model.assign_genes(adata, silent=True)
+    >>> found.clusters.index.equals(found.assignments.index)
+    True
     """
 
     assignments: pd.DataFrame

@@ -96,6 +96,12 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
         shape ``(Q,)``.
     constants
         Data constants of the features; ``None`` if a saved state follows.
+
+    Examples
+    --------
+    >>> module = BasisVAEModule(30, n_basis=4, gene_likelihood="nb")
+    >>> module.n_basis, module.n_latent
+    (4, 1)
     """
 
     def __init__(
