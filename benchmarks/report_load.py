@@ -12,6 +12,7 @@ click on a heading, to the rows that are drawn.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import tempfile
 import time
@@ -143,7 +144,7 @@ def main() -> None:
             file = Path(folder) / "made_up.h5ad"
             made_up().write_h5ad(file)
         path = Path(folder) / "report.html"
-        began = time.perf_counter()
+        began, worked = time.perf_counter(), time.process_time()
         with read_results(file) as results:
             shape = results.shape
             write_report(results, path)
@@ -152,6 +153,8 @@ def main() -> None:
             "n_cells": shape[0],
             "n_genes": shape[1],
             "write_seconds": time.perf_counter() - began,
+            "write_processor_seconds": time.process_time() - worked,
+            "load_average": os.getloadavg()[0],
             "megabytes": path.stat().st_size / 1e6,
             **open_report(path, arguments.repeats),
         }
