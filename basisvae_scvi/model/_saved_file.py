@@ -145,12 +145,39 @@ class SavedFileMixin:
 
     @classmethod
     def load_registry(cls, dir_path, prefix: str | None = None, *, trust_file: bool = False):
-        """Registry of a saved model; see :meth:`scvi.model.base.BaseModelClass.load_registry`."""
+        """Registry of a saved model; see :meth:`scvi.model.base.BaseModelClass.load_registry`.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> import scvi
+        >>> import basisvae_scvi as bv
+        >>> scvi.settings.verbosity = 30  # warnings only
+        >>> with TemporaryDirectory() as folder:
+        ...     model.save(Path(folder) / "saved")
+        ...     registry = bv.BasisVAE.load_registry(str(Path(folder) / "saved"))
+        >>> registry["model_name"]
+        'BasisVAE'
+        >>> scvi.settings.verbosity = 20
+        """
         with checked_file(dir_path, prefix, trust_file):
             return super().load_registry(dir_path, prefix)
 
     @staticmethod
     def prepare_query_anndata(adata, reference_model, *args, trust_file=False, **kwargs):
-        """As :meth:`scvi.model.SCVI.prepare_query_anndata`; a saved reference is checked first."""
+        """As :meth:`scvi.model.SCVI.prepare_query_anndata`; a saved reference is checked first.
+
+        Examples
+        --------
+        >>> import scvi
+        >>> import basisvae_scvi as bv
+        >>> scvi.settings.verbosity = 30  # warnings only
+        >>> new = adata[:50, ::-1].copy()
+        >>> bv.BasisVAE.prepare_query_anndata(new, model)
+        >>> new.var_names.equals(adata.var_names)
+        True
+        >>> scvi.settings.verbosity = 20
+        """
         with checked_file(reference_model, None, trust_file):
             return ArchesMixin.prepare_query_anndata(adata, reference_model, *args, **kwargs)
