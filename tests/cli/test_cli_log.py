@@ -26,6 +26,29 @@ def _from_package(code: str) -> dict:
     return names
 
 
+@pytest.fixture(autouse=True)
+def no_findings(monkeypatch, request):
+    """Leave out what is said of the results of fits as small as these, but where it is tested."""
+    if "findings" not in request.node.name:
+        monkeypatch.setattr("basisvae_scvi.cli._metrics.run_findings", lambda *args, **kwargs: [])
+
+
+def test_warnings_among_the_findings_reach_stderr_and_the_metrics(fit, counts, tmp_path):
+    path = tmp_path / "m.json"
+    result = fit(counts, "-o", tmp_path / "x.h5ad", "-q", "--seed", "2", "--metrics", path)
+    metrics = json.loads(path.read_text())
+    warned = [f for f in metrics["findings"] if f["level"] == "warning"]
+    assert warned
+    assert [line.split(": ")[1:3] for line in result.err] == [
+        ["warning", finding["title"]] for finding in warned
+    ]
+    assert (
+        metrics["n_used_bases"]
+        == ad.read_h5ad(tmp_path / "x.h5ad").var["basisvae_cluster"].nunique()
+    )
+    assert not {"command", "started", "duration_seconds"} & set(metrics)
+
+
 def test_a_fit_writes_plain_lines_to_stderr_and_nothing_to_stdout(fit, counts, tmp_path):
     result = fit(counts, "-o", tmp_path / "x.h5ad")
     assert (result.status, result.out) == (0, [])
