@@ -11,7 +11,7 @@
 #   TOOLS     ids of the tools to test (default: all)
 #   PORT      where the server listens (default: 18080)
 #
-# The results lie in FOLDER/results.json afterwards, the server's messages in FOLDER/galaxy.log.
+# The results lie in FOLDER/results afterwards, the server's messages in FOLDER/galaxy.log.
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -108,9 +108,12 @@ curl --silent --fail --max-time 5 "$url/api/version" || {
 }
 echo
 
-arguments=()
-for tool in $tools; do arguments+=(--tool-id "$tool"); done
+# One call for each tool: of several --tool-id only the last counts.
 status=0
-galaxy-tool-test --galaxy-url "$url" --admin-key "$key" --test-data "$root/wrappers/galaxy/test-data" \
-    --output "$work/out" --output-json "$work/results.json" "${arguments[@]}" || status=$?
+mkdir -p "$work/results"
+for tool in $tools; do
+    galaxy-tool-test --galaxy-url "$url" --admin-key "$key" --tool-id "$tool" \
+        --test-data "$root/wrappers/galaxy/test-data" --output "$work/out" \
+        --output-json "$work/results/$tool.json" || status=$?
+done
 exit "$status"
