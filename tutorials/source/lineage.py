@@ -101,8 +101,8 @@ _ = bv.pl.gene_trends(adata, early + late, layer="counts", size_factor_key="size
 # %% [markdown]
 # ## Can it be trusted?
 #
-# The bound should have levelled off, and the restarts should agree. Neither is quite so after these
-# few epochs: leave `max_epochs` out for results that you will use.
+# The bound should have levelled off, and the restarts should agree. Neither is quite so after
+# these few epochs: leave `max_epochs` out for results that you will use.
 
 # %%
 _ = bv.pl.history(adata)
