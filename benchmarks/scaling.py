@@ -3,7 +3,7 @@
 Bases: K = 10 against K = 100, after assignments have settled. Genes: at the same number of cells.
 Cells: 10,000 in memory against 100,000 that stay on disk (backed), per cell.
 
-    python benchmarks/scaling.py --output benchmarks/results/scaling.json
+    python benchmarks/scaling.py --output benchmarks/results/scaling_bases.json
 """
 
 from __future__ import annotations
