@@ -1,6 +1,7 @@
 """How the structure is found: starting values, warm start, training plan."""
 
 from ._evidence_table import EvidenceTable, GenePosterior, PairEvidence, WorkingBases
+from ._finite import FiniteGuard
 from ._frozen import FrozenCells, FrozenModel
 from ._gene_blocks import GeneFit, fit_gene_block
 from ._interrupt import GracefulStop, survive_interrupt
@@ -26,6 +27,7 @@ __all__ = [
     "BasisVAETrainingPlan",
     "EvidenceTable",
     "CurveSpace",
+    "FiniteGuard",
     "FrozenCells",
     "FrozenModel",
     "GeneFit",

@@ -16,6 +16,7 @@ from basisvae_scvi.data import CellSplitter, describe_location, feature_moments,
 from basisvae_scvi.inference import (
     ENCODER_STEPS,
     AssignmentRefresher,
+    FiniteGuard,
     GracefulStop,
     StartSearch,
     apply_start,
@@ -107,6 +108,9 @@ class TrainingMixin(StartLatentMixin):
         ------
         ValueError
             For fewer than two training cells, or an ``init`` that does not fit the data.
+        FloatingPointError
+            If a step is not finite. The model then keeps the parameters of the last good epoch,
+            and the error names the parameter.
 
         Examples
         --------
@@ -131,24 +135,30 @@ class TrainingMixin(StartLatentMixin):
             # Lightning leaves the mode as it finds it, and a trained model rests in eval mode.
             self.module.train()
             stop = GracefulStop()
-            trainer_kwargs["callbacks"] = [*(trainer_kwargs.get("callbacks") or []), stop]
+            guard = FiniteGuard()
+            trainer_kwargs["callbacks"] = [*(trainer_kwargs.get("callbacks") or []), stop, guard]
             trainer_kwargs.setdefault("check_val_every_n_epoch", 1 if len(split[1]) else None)
-            with survive_interrupt(stop), warnings.catch_warnings():
-                # LayerNorm has no trouble with a last minibatch of one or two cells.
-                warnings.filterwarnings("ignore", message="Last batch will have a small size")
-                super().train(
-                    max_epochs=max_epochs or default_max_epochs(len(split[0])),
-                    accelerator=accelerator,
-                    devices=devices,
-                    batch_size=batch_size,
-                    early_stopping=early_stopping,
-                    datasplitter_kwargs={
-                        **(datasplitter_kwargs or {}),
-                        "external_indexing": split,
-                    },
-                    plan_kwargs=plan_kwargs,
-                    **trainer_kwargs,
-                )
+            try:
+                with survive_interrupt(stop), warnings.catch_warnings():
+                    # LayerNorm has no trouble with a last minibatch of one or two cells.
+                    warnings.filterwarnings("ignore", message="Last batch will have a small size")
+                    super().train(
+                        max_epochs=max_epochs or default_max_epochs(len(split[0])),
+                        accelerator=accelerator,
+                        devices=devices,
+                        batch_size=batch_size,
+                        early_stopping=early_stopping,
+                        datasplitter_kwargs={
+                            **(datasplitter_kwargs or {}),
+                            "external_indexing": split,
+                        },
+                        plan_kwargs=plan_kwargs,
+                        **trainer_kwargs,
+                    )
+            except FloatingPointError:
+                if guard.n_good_epochs > 0:
+                    self._finish_training(split)
+                raise
             self._finish_training(split)
 
     def _split_cells(

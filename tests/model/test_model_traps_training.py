@@ -216,3 +216,49 @@ def test_training_that_goes_on_is_in_training_mode(fitted):
 
     train(twin(fitted), 1, callbacks=[Mode()])
     assert all(modes[0])
+
+
+class Poison(Callback):
+    """Makes a gradient NaN in the second step of an epoch, and keeps the state of every epoch."""
+
+    def __init__(self, epoch, name):
+        self.epoch, self.name, self.states = epoch, name, []
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        module = pl_module.module
+        self.states.append({name: p.detach().clone() for name, p in module.named_parameters()})
+
+    def on_after_backward(self, trainer, pl_module):
+        if trainer.current_epoch == self.epoch and trainer.global_step % 2:
+            dict(pl_module.module.named_parameters())[self.name].grad[0, 0] = torch.nan
+
+
+@pytest.mark.parametrize("name", ["genes.log_scale", "basis.amplitude"])
+def test_a_step_that_is_not_finite_leaves_the_last_good_epoch(name):
+    model, poison = build(small_counts()), Poison(3, name)
+    with pytest.raises(FloatingPointError, match=rf"epoch 3\), which .* {name}\. The model keeps"):
+        train(model, 6, batch_size=50, callbacks=[poison])
+    assert len(poison.states) == 4
+    # The dispersion, since bringing z to its unit at the end changes bases, scales and shifts.
+    kept, last = model.module.genes.log_dispersion, poison.states[3]["genes.log_dispersion"]
+    assert torch.equal(kept, last)
+    assert not torch.equal(kept, poison.states[2]["genes.log_dispersion"])
+    assert all(np.isfinite(table.to_numpy()).all() for table in all_tables(model).values())
+    train(model, 1, batch_size=50)  # and it goes on from there
+
+
+def test_a_first_epoch_that_is_not_finite_leaves_the_model_untrained():
+    model = build(small_counts())
+    with pytest.raises(
+        FloatingPointError, match=r"plan_kwargs=\{'lr': 0.0001, 'lr_genes': 0.001\}"
+    ):
+        train(model, 2, batch_size=50, callbacks=[Poison(0, "genes.log_scale")])
+    assert not model.is_trained_
+    assert all(p.isfinite().all() for p in model.module.parameters())
+
+
+def test_a_learning_rate_that_blows_up_is_noticed():
+    model = build(small_counts())
+    with pytest.raises(FloatingPointError, match="Try smaller learning rates"):
+        train(model, 3, plan_kwargs={"lr": 1e38, "lr_genes": 1e38})
+    assert all(p.isfinite().all() for p in model.module.parameters())
