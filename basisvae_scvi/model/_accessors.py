@@ -72,7 +72,7 @@ class AccessorsMixin(CellsMixin, GenesMixin):
         --------
         >>> annotated = model.annotate(copy=True)
         >>> sorted(annotated.varm)
-        ['basisvae_assignment', 'basisvae_scale', 'basisvae_shift']
+        ['basisvae_assignment', 'basisvae_restarts', 'basisvae_scale', 'basisvae_shift']
         """
         if root is not None:
             self.orient(root)
