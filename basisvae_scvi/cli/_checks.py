@@ -27,6 +27,8 @@ def check_usage(settings: ModelSettings, input_path: Path | None = None) -> None
     taken = [settings.output, *([] if input_path is None else [input_path])]
     if settings.model_dir and any(is_same_path(settings.model_dir, path) for path in taken):
         raise UsageError(f"--model-dir {settings.model_dir} is the input or output; name another.")
+    if settings.checkpoint_dir is not None:
+        _check_checkpoint(settings.checkpoint_dir, [*taken, settings.model_dir])
     if settings.report is not None:
         check_report(settings.report, taken)
     if settings.n_top_genes is not None and settings.n_top_genes < settings.n_basis:
@@ -37,6 +39,13 @@ def check_usage(settings: ModelSettings, input_path: Path | None = None) -> None
         raise UsageError(f"--root needs --n-latent 1, not {settings.n_latent}.")
     if not settings.key_added or "/" in settings.key_added:
         raise UsageError(f"--key-added {settings.key_added!r} is empty or has a slash.")
+
+
+def _check_checkpoint(folder: Path, taken: list[Path | None]) -> None:
+    if any(path is not None and is_same_path(folder, path) for path in taken):
+        raise UsageError(f"--checkpoint {folder} is the input, output or model; name another.")
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--checkpoint {folder} is a file; name a folder.")
 
 
 def check_data_options(adata, settings: ModelSettings, init_methods: tuple[str, ...]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from anndata import AnnData
 
 from basisvae_scvi import BasisVAE
+from basisvae_scvi.inference import CheckpointFile
 from basisvae_scvi.model import INIT_METHODS
 
 from ._checks import check_data_options, check_usage
@@ -54,6 +55,8 @@ def fit_and_write(settings: ModelSettings, load: Callable[[], AnnData], line: st
         outcome = fit_anndata(load(), settings)
         outputs.write(outcome, settings, line, watch)
         staging.commit()
+        if settings.checkpoint_dir is not None and not outcome.interrupted:
+            CheckpointFile(settings.checkpoint_dir).remove()
     if outcome.interrupted:
         logger.error(
             "interrupted; %s holds what was reached by epoch %d.",
@@ -85,6 +88,7 @@ def fit_anndata(adata: AnnData, settings: ModelSettings) -> Outcome:
             shuffle_set_split=settings.shuffle_set_split,
             batch_size=settings.batch_size,
             early_stopping=settings.early_stopping,
+            checkpoint_dir=settings.checkpoint_dir,
             enable_progress_bar=False,
             callbacks=[progress],
         )

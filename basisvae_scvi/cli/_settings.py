@@ -288,6 +288,14 @@ class ModelSettings(LogSettings):
     model_dir: Annotated[Path | None, _option("Folder for the model, to load later.", OUTPUT)] = (
         None
     )
+    checkpoint_dir: Annotated[
+        Path | None,
+        _option(
+            "Folder from which the same call goes on after a kill; emptied at the end.",
+            OUTPUT,
+            "--checkpoint",
+        ),
+    ] = None
     tables: Tables = None
     figures: Annotated[Path | None, _option("Folder for figures (PNG).", OUTPUT)] = None
     report: Annotated[

@@ -1,5 +1,7 @@
 """How the structure is found: starting values, warm start, training plan."""
 
+from ._checkpoint import TrainingCheckpoint
+from ._checkpoint_file import CheckpointFile
 from ._evidence_table import EvidenceTable, GenePosterior, PairEvidence, WorkingBases
 from ._finite import FiniteGuard
 from ._frozen import FrozenCells, FrozenModel
@@ -25,6 +27,7 @@ __all__ = [
     "ENCODER_STEPS",
     "AssignmentRefresher",
     "BasisVAETrainingPlan",
+    "CheckpointFile",
     "EvidenceTable",
     "CurveSpace",
     "FiniteGuard",
@@ -40,6 +43,7 @@ __all__ = [
     "ShapeSearch",
     "Start",
     "StartSearch",
+    "TrainingCheckpoint",
     "WorkingBases",
     "apply_start",
     "fit_basis_functions",

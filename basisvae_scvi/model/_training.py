@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -27,6 +28,7 @@ from basisvae_scvi.inference import (
 )
 from basisvae_scvi.module import FeatureConstants
 
+from ._checkpoint import CheckpointMixin
 from ._constants import observed_library
 from ._seed import resolve_seed, seeded
 from ._start_latent import SEARCH_SEED, StartLatentMixin
@@ -47,7 +49,7 @@ def default_max_epochs(n_obs: int) -> int:
     return int(np.clip(_MAX_EPOCHS * _CELLS_FOR_MAX_EPOCHS / n_obs, _MIN_EPOCHS, _MAX_EPOCHS))
 
 
-class TrainingMixin(StartLatentMixin):
+class TrainingMixin(CheckpointMixin, StartLatentMixin):
     """Starting values and training."""
 
     _data_splitter_cls = CellSplitter
@@ -66,6 +68,7 @@ class TrainingMixin(StartLatentMixin):
         shuffle_set_split: bool = True,
         batch_size: int = 128,
         early_stopping: bool = False,
+        checkpoint_dir: str | os.PathLike | None = None,
         datasplitter_kwargs: dict | None = None,
         plan_kwargs: dict | None = None,
         **trainer_kwargs,
@@ -99,6 +102,10 @@ class TrainingMixin(StartLatentMixin):
             some hundred cells they are too few steps (``benchmarks/batch_size.py``).
         early_stopping
             Stop when ``elbo_validation`` no longer improves.
+        checkpoint_dir
+            Folder in which the state of the training is kept (``training.ckpt``). If it holds one
+            of the same call on the same data, training goes on from there and ends with the
+            numbers of a run that was never stopped. Delete it when it is no longer wanted.
         datasplitter_kwargs, plan_kwargs, **trainer_kwargs
             Passed on to scvi-tools' :class:`~scvi.dataloaders.DataSplitter`,
             :class:`basisvae_scvi.inference.BasisVAETrainingPlan` and
@@ -107,7 +114,8 @@ class TrainingMixin(StartLatentMixin):
         Raises
         ------
         ValueError
-            For fewer than two training cells, or an ``init`` that does not fit the data.
+            For fewer than two training cells, an ``init`` that does not fit the data, or a
+            checkpoint that is damaged or belongs to another run.
         FloatingPointError
             If a step is not finite. The model then keeps the parameters of the last good epoch,
             and the error names the parameter.
@@ -120,23 +128,32 @@ class TrainingMixin(StartLatentMixin):
         >>> model = bv.BasisVAE(adata, n_basis=4)
         >>> model.train(max_epochs=2, seed=1, enable_progress_bar=False)
         """
+        arguments = {name: value for name, value in locals().items() if name != "self"}
         self.seed_ = resolve_seed(seed)
         if n_restarts < 1:
             raise ValueError(f"n_restarts={n_restarts} must be at least 1.")
+        self._check_cells()
+        checkpoint = self._open_checkpoint(arguments)
         if train_size is None and validation_size is None:
             train_size = 0.9 if early_stopping else 1.0
         with seeded(self.seed_):
             split = self._split_cells(train_size, validation_size, shuffle_set_split, batch_size)
             plan_kwargs = dict(plan_kwargs or {})
             if not self.is_query_:
-                quiet = trainer_kwargs.get("enable_progress_bar") is False
-                refresher = self._start(split[0], init, n_restarts, quiet=quiet)
+                refresher = self._refresher(split[0])
                 plan_kwargs.setdefault("refresher", refresher)
+                if not (self.is_trained_ or (checkpoint and checkpoint.is_resumed)):
+                    quiet = trainer_kwargs.get("enable_progress_bar") is False
+                    self._start(split[0], init, n_restarts, refresher, quiet=quiet)
             # Lightning leaves the mode as it finds it, and a trained model rests in eval mode.
             self.module.train()
             stop = GracefulStop()
             guard = FiniteGuard()
-            trainer_kwargs["callbacks"] = [*(trainer_kwargs.get("callbacks") or []), stop, guard]
+            callbacks = [*(trainer_kwargs.get("callbacks") or []), stop, guard]
+            if checkpoint is not None:
+                self._begin_checkpoint(checkpoint)
+                callbacks.append(checkpoint)
+            trainer_kwargs["callbacks"] = callbacks
             trainer_kwargs.setdefault("check_val_every_n_epoch", 1 if len(split[1]) else None)
             try:
                 with survive_interrupt(stop), warnings.catch_warnings():
@@ -156,15 +173,13 @@ class TrainingMixin(StartLatentMixin):
                         **trainer_kwargs,
                     )
             except FloatingPointError:
-                if guard.n_good_epochs > 0:
+                if guard.n_good_epochs > 0 or (checkpoint and checkpoint.n_epochs):
                     self._finish_training(split)
                 raise
             self._finish_training(split)
 
-    def _split_cells(
-        self, train_size, validation_size, shuffle: bool, batch_size: int
-    ) -> list[np.ndarray]:
-        """Indices of training, validation and test cells."""
+    def _check_cells(self) -> None:
+        """Raise ValueError if there are too few cells to train on."""
         if self.adata is None:
             raise ValueError("The model has no data: load it with adata=... to train it.")
         if self.adata.n_obs < 2 and not self.is_query_:
@@ -172,6 +187,11 @@ class TrainingMixin(StartLatentMixin):
                 f"adata has {self.adata.n_obs} cell(s); at least 2 are needed to order them. "
                 "Was adata subset by mistake?"
             )
+
+    def _split_cells(
+        self, train_size, validation_size, shuffle: bool, batch_size: int
+    ) -> list[np.ndarray]:
+        """Indices of training, validation and test cells."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Last batch will have a small size")
             splitter = CellSplitter(
@@ -186,19 +206,26 @@ class TrainingMixin(StartLatentMixin):
 
     # -- starting values ----------------------------------------------------------------------
 
-    def _start(
-        self, train_cells: np.ndarray, init: str, n_restarts: int, *, quiet: bool
-    ) -> AssignmentRefresher:
-        """Give a fresh model its starting values; returns what refreshes q(w) during training."""
-        module, constants = self.module, self._module_constants()
-        refresher = AssignmentRefresher(
+    def _refresher(self, train_cells: np.ndarray) -> AssignmentRefresher:
+        """What refreshes q(w) during training."""
+        return AssignmentRefresher(
             self._load_cells(self._refresh_sample(train_cells)),
             len(train_cells),
-            constants,
+            self._module_constants(),
             integrates=self._integrates,
         )
-        if self.is_trained_:
-            return refresher
+
+    def _start(
+        self,
+        train_cells: np.ndarray,
+        init: str,
+        n_restarts: int,
+        refresher: AssignmentRefresher,
+        *,
+        quiet: bool,
+    ) -> None:
+        """Give a fresh model its starting values."""
+        module, constants = self.module, refresher.constants
         matrix = self._matrix()
         if module.likelihood.is_count:
             location = describe_location(self._setup_argument("layer"))
@@ -232,7 +259,6 @@ class TrainingMixin(StartLatentMixin):
                 pass
         if not self._integrates:
             refresher(module, keep_active=False)
-        return refresher
 
     @property
     def _integrates(self) -> bool:
