@@ -57,8 +57,9 @@ def make_annotated(*, n_obs=260, n_vars=40, names=None, certain=True, seed=0) ->
         var["basisvae_stability"] = rng.uniform(0.85, 1.0, n_vars)
     columns = [str(k) for k in range(BASIS.shape[1])]
     rest = (1.0 - var["basisvae_confidence"].to_numpy()) / (BASIS.shape[1] - 1)
-    phi = pd.DataFrame(np.repeat(rest[:, None], len(columns), axis=1), names, columns)
-    phi.to_numpy(copy=False)[np.arange(n_vars), cluster] = var["basisvae_confidence"]
+    phi = np.repeat(rest[:, None], len(columns), axis=1)
+    phi[np.arange(n_vars), cluster] = var["basisvae_confidence"]
+    phi = pd.DataFrame(phi, names, columns)
     varm = {"basisvae_assignment": phi}
     run = {
         "params": {
