@@ -2,11 +2,13 @@
 
 import logging
 
+import h5py
+
 from basisvae_scvi import BasisVAE
 
 from ._device import check_accelerator, limit_threads
 from ._errors import CommandError
-from ._files import read_anndata, strip_leftovers, write_anndata
+from ._files import read_anndata, readable, strip_leftovers, write_anndata
 from ._genes import hide_size_factors
 from ._log import silent_libraries
 from ._metrics import write_metrics
@@ -67,6 +69,9 @@ def assign(settings: AssignSettings, line: str) -> int:
 def assign_genes(settings: AssignSettings):
     """Assign the genes and annotate their AnnData; returns the outcome and the tables."""
     adata = read_anndata(settings.input)
+    cells = settings.model_dir / DATA_FILE
+    with readable(cells):
+        h5py.File(cells).close()
     model = BasisVAE.load(
         str(settings.model_dir),
         accelerator=settings.accelerator.value,

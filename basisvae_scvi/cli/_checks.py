@@ -83,6 +83,12 @@ def _check_numeric(adata, settings: ModelSettings) -> None:
                     f"{option} {key!r} is a column of {adata.obs[key].dtype}, not of numbers; "
                     f"numbers are in: {list_some(numeric)}."
                 )
+    key = settings.latent_key
+    if key in adata.obs and adata.n_obs > 1 and adata.obs[key].nunique(dropna=False) == 1:
+        raise CommandError(
+            f"--latent-key {key!r} is the same in every cell, which gives them no order; name "
+            "another, or leave it out to find one."
+        )
 
 
 def _check_init(adata, init: str, init_methods: tuple[str, ...]) -> None:
@@ -103,3 +109,5 @@ def _check_root(adata, root: str | None) -> None:
             f"--root {root!r} is neither a cell, nor a gene, nor a boolean column of obs "
             f"({list_some(flags)})."
         )
+    if not adata.obs[root].any():
+        raise CommandError(f"--root {root!r} is true for no cell; mark those to start from.")

@@ -1,6 +1,8 @@
 """Reading and writing of AnnData: h5ad files and zarr folders."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import anndata as ad
@@ -26,18 +28,47 @@ def read_anndata(path: Path) -> ad.AnnData:
     CommandError
         If it is missing, unreadable, empty, or names cells twice.
     """
-    if not path.exists():
-        raise CommandError(f"{path} does not exist.")
-    kind = "a zarr folder" if is_zarr_path(path) or path.is_dir() else "an h5ad file"
-    try:
-        adata = ad.read_h5ad(path) if kind == "an h5ad file" else ad.read_zarr(path)
-    except Exception as error:  # h5py, zarr and anndata raise errors of many types
-        raise CommandError(f"{path} cannot be read as {kind}: {flatten(error)}") from error
+    with readable(path) as is_zarr:
+        if is_zarr:
+            _check_complete(path)
+        adata = ad.read_zarr(path) if is_zarr else ad.read_h5ad(path)
     if 0 in adata.shape:
         raise CommandError(f"{path} holds {adata.n_obs} cells and {adata.n_vars} genes.")
     check_names(adata, path)
     logger.debug("read %s: %d cells, %d genes", path, *adata.shape)
     return adata
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[bool]:
+    """Turn what h5py, zarr and anndata raise into CommandError; yields whether it is zarr."""
+    if not path.exists():
+        raise CommandError(f"{path} does not exist.")
+    is_zarr = is_zarr_path(path) or path.is_dir()
+    try:
+        yield is_zarr
+    except CommandError:
+        raise
+    except Exception as error:  # of many types
+        kind = "a zarr folder" if is_zarr else "an h5ad file"
+        reason = flatten(error.args[0] if isinstance(error, KeyError) and error.args else error)
+        raise CommandError(
+            f"{path} cannot be read as {kind} ({reason.rstrip('.')}). Copy it again, or write it "
+            "anew with anndata."
+        ) from error
+
+
+def _check_complete(path: Path) -> None:
+    """Raise ValueError for stored values that are gone: zarr reads them as zeros."""
+    import zarr
+
+    store = zarr.open_group(str(path), mode="r")
+    places = ["X"] if "X" in store else []
+    places += [f"layers/{name}" for name in store.get("layers", ())]
+    for element in (store[place] for place in places):
+        values = element["data"] if hasattr(element, "keys") and "data" in element else None
+        if values is not None and values.nchunks_initialized < values.nchunks:
+            raise ValueError(f"values of {element.path} are missing")
 
 
 def check_names(adata: ad.AnnData, path: Path) -> None:

@@ -4,6 +4,7 @@ import logging
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import scanpy as sc
 
 from basisvae_scvi import BasisVAE
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 SIZE_FACTOR = "_basisvae_size_factor"
 # Entry of uns of the working copy: the library over all genes at which such a size factor is 1.
 LIBRARY = "_basisvae_library"
+# Fewer points than this are no trend; of three or less the fit does not come back.
+_MIN_VARYING = 10
 
 
 def prepare(adata: ad.AnnData, settings: ModelSettings) -> ad.AnnData:
@@ -161,8 +164,25 @@ def most_variable(matrix, n_genes: int) -> np.ndarray:
     return chosen
 
 
+def _check_varying(work: ad.AnnData, settings: ModelSettings) -> None:
+    """Raise CommandError where too few genes vary: fitting a trend to them ends the process."""
+    matrix, key = _matrix(work, settings.layer), settings.batch_key
+    batch = np.zeros(work.n_obs) if key is None else work.obs[key].to_numpy()
+    for one in pd.unique(batch):
+        part = matrix if key is None else matrix[np.flatnonzero(batch == one)]
+        n_varying = int((feature_moments(part).variance > 0).sum())
+        if n_varying < _MIN_VARYING:
+            where = "" if key is None else f" in batch {one!r}"
+            raise CommandError(
+                f"--n-top-genes {settings.n_top_genes}: {n_varying} gene(s) vary{where}, and "
+                f"{_MIN_VARYING} are needed to choose among them. Leave out --n-top-genes, or "
+                "such cells."
+            )
+
+
 def _variable_counts(work: ad.AnnData, settings: ModelSettings) -> np.ndarray:
     """Mask of the genes that vary more than their mean explains (scanpy's ``seurat_v3``)."""
+    _check_varying(work, settings)
     try:
         table = sc.pp.highly_variable_genes(
             work,

@@ -10,8 +10,7 @@ from anndata import AnnData
 
 from basisvae_scvi.report import read_results, write_report
 
-from ._errors import CommandError, flatten
-from ._files import check_names
+from ._files import check_names, readable
 from ._paths import check_report
 from ._run_info import run_info_path
 from ._settings import ModelSettings, ReportSettings
@@ -33,8 +32,6 @@ def report(settings: ReportSettings) -> int:
     Exit status.
     """
     check_report(settings.output, [settings.input])
-    if not settings.input.exists():
-        raise CommandError(f"{settings.input} does not exist.")
     matplotlib.use("agg")
     with Staging(overwrite=settings.overwrite) as staging:
         path = staging.claim(settings.output)
@@ -65,11 +62,9 @@ def write_fit_report(adata: AnnData, path: Path, settings: ModelSettings, info: 
 
 def _write(settings: ReportSettings, path: Path) -> None:
     with ExitStack() as stack:
-        try:
+        with readable(settings.input):
             opened = read_results(settings.input, key=settings.key_added)
             adata = stack.enter_context(opened)
-        except Exception as error:  # h5py, zarr and anndata raise errors of many types
-            raise CommandError(f"{settings.input} cannot be read: {flatten(error)}") from error
         check_names(adata, settings.input)
         write_report(
             adata,

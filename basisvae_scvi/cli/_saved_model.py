@@ -6,10 +6,10 @@ import anndata as ad
 import numpy as np
 
 from basisvae_scvi import BasisVAE
-from basisvae_scvi.data import row_sums
+from basisvae_scvi.data import check_categories, check_finite, describe_location, row_sums
 
 from ._errors import CommandError, UsageError, list_some
-from ._files import strip_leftovers
+from ._files import readable, strip_leftovers
 from ._genes import LIBRARY, SIZE_FACTOR, size_factors_of
 from ._paths import check_output, is_same_path
 from ._settings import AssignSettings, ProjectSettings
@@ -57,7 +57,9 @@ def fitting_cells(adata: ad.AnnData, settings: ProjectSettings, registry: dict) 
         For a layer, genes or columns of obs that the model needs and that are not there.
     """
     arguments = registry["setup_args"]
-    matrix = _matrix(adata, settings.layer or arguments["layer"], settings.layer)
+    layer = settings.layer or arguments["layer"]
+    matrix = _matrix(adata, layer, settings.layer)
+    check_finite(matrix, describe_location(layer))
     genes = np.asarray(registry["field_registries"]["X"]["state_registry"]["column_names"])
     places = _places(adata, genes, settings)
     obs = adata.obs.copy()
@@ -124,6 +126,8 @@ def _check_columns(adata: ad.AnnData, obs, arguments: dict) -> None:
                 f"The model needs the column {key!r} of obs, which is not there; there are: "
                 f"{list_some(adata.obs.columns)}."
             )
+    for key in [arguments["batch_key"], *(arguments["categorical_covariate_keys"] or [])]:
+        check_categories(adata, key, "The model's column")
     key = arguments.get("latent_prior_key")
     if key is not None and key not in obs and key not in adata.obsm:
         raise CommandError(
@@ -137,7 +141,8 @@ def _reference_library(settings: ProjectSettings) -> float | None:
     path = settings.model_dir / DATA_FILE
     if not path.is_file():
         return None
-    stored = ad.read_h5ad(path, backed="r")
+    with readable(path):
+        stored = ad.read_h5ad(path, backed="r")
     try:
         return float(stored.uns[LIBRARY]) if LIBRARY in stored.uns else None
     finally:

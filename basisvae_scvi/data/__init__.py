@@ -3,6 +3,7 @@
 from ._backed import CellSplitter
 from ._checks import (
     check_binary,
+    check_categories,
     check_counts,
     check_finite,
     check_layer,
@@ -10,6 +11,7 @@ from ._checks import (
     check_no_missing,
     check_numeric,
     check_obs_key,
+    check_real,
     check_same_genes,
     check_size_factors,
     describe_location,
@@ -28,6 +30,7 @@ __all__ = [
     "Keys",
     "MatrixField",
     "check_binary",
+    "check_categories",
     "check_counts",
     "check_finite",
     "check_layer",
@@ -35,6 +38,7 @@ __all__ = [
     "check_no_missing",
     "check_numeric",
     "check_obs_key",
+    "check_real",
     "check_same_genes",
     "check_size_factors",
     "describe_location",

@@ -77,8 +77,28 @@ def check_names(adata: AnnData) -> None:
         )
 
 
+def check_categories(adata: AnnData, key: str | None, argument: str) -> None:
+    """Raise KeyError for a missing column, ValueError for cells without a value in it."""
+    check_obs_key(adata, key, argument)
+    if key is not None and (n_missing := int(adata.obs[key].isna().sum())):
+        raise ValueError(
+            f"{argument}={key!r}: {n_missing} cell(s) have no value in adata.obs[{key!r}]. Give "
+            "them one, or remove them."
+        )
+
+
+def check_real(matrix, location: str) -> None:
+    """Raise ValueError for a matrix of anything but real numbers."""
+    if np.dtype(matrix.dtype).kind not in "biuf":
+        raise ValueError(
+            f"{location} holds values of type {matrix.dtype}, not real numbers. Convert it first, "
+            "e.g. with .astype('float32')."
+        )
+
+
 def check_finite(matrix, location: str) -> None:
-    """Raise ValueError if a NaN or an infinity is stored anywhere in the matrix."""
+    """Raise ValueError unless all entries are real numbers, neither NaN nor infinite."""
+    check_real(matrix, location)
     for rows, block in iter_rows(matrix):
         values = stored_values(block)
         if not np.isfinite(values).all():

@@ -18,6 +18,7 @@ from basisvae_scvi.data import (
     check_finite,
     check_layer,
     check_names,
+    check_real,
     describe_location,
     shortened,
 )
@@ -157,6 +158,7 @@ class AssignGenesMixin:
         check_names(adata)
         columns = _wanted_columns(adata, genes)
         matrix = adata.X if layer is None else adata.layers[layer]
+        check_real(matrix, describe_location(layer))
         reader = ColumnReader(matrix, _rows_of_cells(adata, self.adata.obs_names), columns)
         size = _block_size(block_size, len(reader.rows))
         starts = range(0, len(columns), size)

@@ -25,10 +25,10 @@ from scvi.model.base import (
 from basisvae_scvi.data import (
     MatrixField,
     check_binary,
+    check_categories,
     check_counts,
     check_no_missing,
     check_numeric,
-    check_obs_key,
     check_same_genes,
     check_size_factors,
     describe_location,
@@ -281,10 +281,10 @@ class BasisVAE(
         >>> bv.BasisVAE.setup_anndata(adata, batch_key="batch")
         """
         setup_method_args = cls._get_setup_method_args(**locals())
-        check_obs_key(adata, batch_key, "batch_key")
+        check_categories(adata, batch_key, "batch_key")
         check_numeric(adata, size_factor_key, "size_factor_key")
         for key in categorical_covariate_keys or []:
-            check_obs_key(adata, key, "categorical_covariate_keys")
+            check_categories(adata, key, "categorical_covariate_keys")
         for key in continuous_covariate_keys or []:
             check_numeric(adata, key, "continuous_covariate_keys")
             check_no_missing(adata, key, "continuous_covariate_keys")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -11,6 +12,8 @@ from types import SimpleNamespace
 
 import torch
 from scvi.model.base import ArchesMixin
+
+from basisvae_scvi._version import __version__
 
 # What the parts of a saved model are built with: tensors, arrays, tables and plain containers.
 _BUILDERS = {
@@ -37,6 +40,11 @@ _BUILDERS = {
     "torch": ("device", "Size"),
     "torch._utils": ("_rebuild_tensor_v2", "_rebuild_parameter"),
 }
+_MODEL_NAME = "BasisVAE"
+# Parameters with a value for every gene and basis.
+_PER_PAIR = ("assignment.logits", "genes.log_scale", "genes.shift")
+# Where scvi-tools and torch build a model from its file.
+_LOADERS = ("scvi.model.base.", "torch.nn.modules.module")
 _ALIASES = {"__builtin__": "builtins"}
 _is_trusted: ContextVar[bool] = ContextVar("basisvae_trusts_file", default=False)
 
@@ -88,6 +96,30 @@ def check_saved_file(path: Path) -> None:
         ) from error
     if not isinstance(content, dict) or not {"model_state_dict", "var_names"} <= set(content):
         raise ValueError(f"{path} is not a saved model; name a folder that model.save() made.")
+    _check_content(path, content)
+
+
+def _check_content(path: Path, content: dict) -> None:
+    """Raise ValueError for a model of another class, one with a part missing, or with NaN."""
+    attributes = content.get("attr_dict") or {}
+    for name in ("registry_", "init_params_"):
+        if not isinstance(attributes.get(name), dict):
+            raise ValueError(f"{path} lacks {name}, a part of every saved model; save it again.")
+    if (name := attributes["registry_"].get("model_name")) != _MODEL_NAME:
+        raise ValueError(f"{path} holds a model of class {name}, not of {_MODEL_NAME}.")
+    n_basis = attributes["init_params_"].get("non_kwargs", {}).get("n_basis")
+    expected = (len(content["var_names"]), n_basis)
+    for name, values in content["model_state_dict"].items():
+        # Query mapping would fill up what is too small.
+        if name in _PER_PAIR and tuple(values.shape) != expected:
+            raise ValueError(
+                f"{path} has {name} of shape {tuple(values.shape)}, which does not fit its genes "
+                f"and n_basis={n_basis}; save it again."
+            )
+        if isinstance(values, torch.Tensor) and not values.isfinite().all():
+            raise ValueError(
+                f"{path} has values in {name} that are not finite; train the model again."
+            )
 
 
 @contextmanager
@@ -109,8 +141,22 @@ def checked_file(source, prefix: str | None, trust_file: bool) -> Iterator[None]
     token = _is_trusted.set(True)  # checked once is enough
     try:
         yield
+    except (KeyError, RuntimeError, TypeError) as error:
+        if not _comes_from_loading(error):
+            raise
+        raise ValueError(
+            f"The saved model {source} does not fit basisvae-scvi {__version__} "
+            f"({' '.join(str(error).split())}); load it with the version that saved it, or fit "
+            "again."
+        ) from error
     finally:
         _is_trusted.reset(token)
+
+
+def _comes_from_loading(error: Exception) -> bool:
+    """Whether the parts of the file were being put in place when the error was raised."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return str(frames[-1].f_globals.get("__name__")).startswith(_LOADERS)
 
 
 class SavedFileMixin:
