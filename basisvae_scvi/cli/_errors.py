@@ -1,11 +1,16 @@
 """Errors and the one line in which a user hears of them."""
 
+import errno
+import os
 import traceback
 
 PROGRAM = "basisvae-scvi"
 EXIT_ERROR = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+# Why a file cannot be written; HDF5 and torch tell some of it in their texts alone.
+_NOT_WRITABLE = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES)
+_FAILED_WRITES = ("file write failed", "failed writing file", "unable to flush file")
 
 
 class CommandError(Exception):
@@ -38,6 +43,20 @@ def describe(error: BaseException) -> str:
         return message
     name = type(error).__name__
     return f"{name}: {message} (--debug shows where)" if message else f"{name} (--debug: where)"
+
+
+def write_trouble(error: BaseException) -> str | None:
+    """Why a file could not be written; ``None`` for an error of another kind."""
+    if isinstance(error, CommandError):
+        return None
+    code = getattr(error, "errno", None) if isinstance(error, OSError) else None
+    if code in _NOT_WRITABLE:
+        return os.strerror(code)
+    text = str(error)
+    if not any(sign in text.lower() for sign in _FAILED_WRITES):
+        return None
+    known = (os.strerror(code) for code in _NOT_WRITABLE)
+    return next((reason for reason in known if reason in text), "a write failed")
 
 
 def _is_ours(error: BaseException) -> bool:

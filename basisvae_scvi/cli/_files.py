@@ -10,6 +10,7 @@ import anndata as ad
 from basisvae_scvi._compat import LEFTOVER_OBS_PREFIX, LEFTOVER_OBSM_KEYS, LEFTOVER_UNS_KEYS
 
 from ._errors import CommandError, flatten, list_some
+from ._guarded_file import new_hdf5
 from ._paths import is_zarr_path
 
 logger = logging.getLogger(__name__)
@@ -89,7 +90,9 @@ def write_anndata(adata: ad.AnnData, path: Path) -> None:
         if is_zarr_path(path):
             adata.write_zarr(path)
         else:
-            adata.write_h5ad(path, compression="gzip")
+            adata.strings_to_categoricals()
+            with new_hdf5(path) as file:
+                ad.io.write_elem(file, "/", adata, dataset_kwargs={"compression": "gzip"})
 
 
 def strip_leftovers(adata: ad.AnnData) -> None:

@@ -9,6 +9,7 @@ from ._metrics import write_metrics
 from ._outcome import Outcome
 from ._report import write_fit_report
 from ._run_info import Stopwatch, run_info, run_info_path, write_run_info
+from ._saved_model import DATA_FILE
 from ._settings import ModelSettings
 from ._staging import Staging, is_saved_model, is_zarr
 from ._tables import cell_table, gene_table, write_table
@@ -70,8 +71,9 @@ class Outputs:
         model, adata, key = outcome.model, outcome.adata, settings.key_added
         write_anndata(adata, self.output)
         if self.model_dir is not None:
-            # With the data: the size factors may be known to the working copy alone.
-            model.save(str(self.model_dir), save_anndata=True)
+            model.save(str(self.model_dir))
+            # The size factors may be known to the working copy alone.
+            write_anndata(model.adata, self.model_dir / DATA_FILE)
         if self.tables:
             write_table(gene_table(model), self.tables["genes"], "gene")
             write_table(model.get_assignments(), self.tables["assignments"], "gene")

@@ -1,12 +1,14 @@
 """Results take their names only when all of them are complete."""
 
 import errno
+import glob
 import os
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
-from ._errors import CommandError
+from ._errors import CommandError, write_trouble
 
 
 def is_saved_model(folder: Path) -> bool:
@@ -22,8 +24,10 @@ def is_zarr(folder: Path) -> bool:
 class Staging:
     """Files and folders that are written under temporary names beside their targets.
 
-    :meth:`commit` gives all of them their own names; leaving the context without it removes them.
-    So an error, Ctrl-C or kill leaves no half result and what was there before is intact.
+    :meth:`commit` gives all of them their own names; leaving the context without it removes them,
+    and the folders made for them. So an error or Ctrl-C leaves no half result and what was there
+    before is intact. What a killed process has left is removed by the next one that writes to the
+    same place.
 
     Parameters
     ----------
@@ -44,13 +48,23 @@ class Staging:
     def __init__(self, *, overwrite: bool):
         self.overwrite = overwrite
         self._temporary: dict[Path, Path] = {}
+        self._made: list[Path] = []
 
     def __enter__(self) -> "Staging":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, kind, error: BaseException | None, trace) -> None:
         for path in self._temporary.values():
             _remove(path)
+        for folder in reversed(self._made):
+            if not any(folder.iterdir()):
+                folder.rmdir()
+        if error is not None and (reason := write_trouble(error)):
+            target = next(iter(self._temporary), "the results")
+            raise CommandError(
+                f"Cannot write {target} or what goes with it ({reason}). Make room, or name "
+                "another place; what was there is as it was."
+            ) from error
 
     def claim(self, target: Path, is_replaceable: Callable[[Path], bool] | None = None) -> Path:
         """Check that ``target`` may be written, and return the temporary path to write to.
@@ -69,10 +83,12 @@ class Staging:
             If the target exists, or its folder cannot be written to.
         """
         target = Path(os.path.abspath(target))
-        _check_folder(target.parent)
+        self._made += _make_folder(target.parent)
+        _clear_after_kill(target)
         if os.path.lexists(target):
             self._check_replaceable(target, is_replaceable)
-        temporary = target.with_name(f".{target.stem}.{os.getpid()}.partial{target.suffix}")
+        owner = f"{socket.gethostname()}-{os.getpid()}"
+        temporary = target.with_name(f".{target.stem}.{owner}.partial{target.suffix}")
         _remove(temporary)
         self._temporary[target] = temporary
         return temporary
@@ -101,13 +117,40 @@ class Staging:
         self._temporary.clear()
 
 
-def _check_folder(folder: Path) -> None:
+def _clear_after_kill(target: Path) -> None:
+    """Remove what processes that are no more have left for ``target``."""
+    start, end = f".{target.stem}.", f".partial{target.suffix}"
+    for path in target.parent.glob(f"{glob.escape(start)}*{glob.escape(end)}*"):
+        owner, is_former = path.name[len(start) :].split(end)
+        host, _, process = owner.rpartition("-")
+        if host != socket.gethostname() or not process.isdigit() or _is_running(int(process)):
+            continue
+        if is_former and not os.path.lexists(target):
+            os.rename(path, target)  # killed between two names
+        else:
+            _remove(path)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    """Make a folder that can be written to; returns those that were not there, outermost first."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CommandError(f"Cannot make the folder {folder}: {error.strerror}.") from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise CommandError(f"Cannot write to the folder {folder}: {os.strerror(errno.EACCES)}.")
+    return missing[::-1]
 
 
 def _replace_folder(temporary: Path, target: Path) -> None:
