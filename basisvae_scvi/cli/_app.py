@@ -12,8 +12,10 @@ from typer.main import get_command
 
 from basisvae_scvi._version import __version__
 
+from ._checks import check_backed, check_model_dir, check_usage, check_usage_of_model
 from ._errors import EXIT_USAGE, PROGRAM, flatten
 from ._log import run_logged
+from ._paths import check_input, check_report
 from ._settings import (
     PANELS,
     AssignSettings,
@@ -99,12 +101,18 @@ def _place_in_help(field: Field) -> int:
     return -1 if info.rich_help_panel is None else PANELS.index(info.rich_help_panel)
 
 
+# What can be known before torch is imported, which takes seconds, is known before.
+
+
 @add_command(
     "fit",
     FitSettings,
     "Fit the model to the cells of a file; write all cells and genes with the results added.",
 )
 def _fit(settings: FitSettings, line: str) -> int:
+    check_usage(settings, settings.input)
+    check_backed(settings)
+    check_input(settings.input)
     from ._fit import fit
 
     return fit(settings, line)
@@ -116,6 +124,7 @@ def _fit(settings: FitSettings, line: str) -> int:
     "Place new cells on the course of a saved model.",
 )
 def _project(settings: ProjectSettings, line: str) -> int:
+    _check_use_of_model(settings)
     from ._project import project
 
     return project(settings, line)
@@ -127,6 +136,7 @@ def _project(settings: ProjectSettings, line: str) -> int:
     "Assign further genes of a saved model's cells to its bases.",
 )
 def _assign(settings: AssignSettings, line: str) -> int:
+    _check_use_of_model(settings)
     from ._assign import assign
 
     return assign(settings, line)
@@ -138,9 +148,18 @@ def _assign(settings: AssignSettings, line: str) -> int:
     "Show the results of a file in one HTML page: can they be trusted, figures, all genes.",
 )
 def _report(settings: ReportSettings, line: str) -> int:
+    check_report(settings.output, [settings.input])
+    check_input(settings.input)
     from ._report import report
 
     return report(settings)
+
+
+def _check_use_of_model(settings: ProjectSettings | AssignSettings) -> None:
+    check_usage_of_model(settings)
+    check_backed(settings)
+    check_model_dir(settings.model_dir)
+    check_input(settings.input)
 
 
 @add_command("simulate", SimulateSettings, "Simulate data of which the truth is known.")

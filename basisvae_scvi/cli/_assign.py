@@ -14,7 +14,7 @@ from ._log import silent_libraries
 from ._metrics import write_metrics
 from ._outcome import Outcome
 from ._run_info import Stopwatch, run_info, run_info_path, write_run_info
-from ._saved_model import DATA_FILE, check_model_dir, check_usage_of_model
+from ._saved_model import DATA_FILE
 from ._settings import AssignSettings
 from ._staging import Staging, is_zarr
 from ._tables import write_table
@@ -36,8 +36,6 @@ def assign(settings: AssignSettings, line: str) -> int:
     -------
     Exit status.
     """
-    check_usage_of_model(settings)
-    check_model_dir(settings.model_dir)
     if not (settings.model_dir / DATA_FILE).is_file():
         raise CommandError(
             f"--model-dir {settings.model_dir} holds no {DATA_FILE}, the cells of the model; save "
@@ -68,7 +66,7 @@ def assign(settings: AssignSettings, line: str) -> int:
 
 def assign_genes(settings: AssignSettings):
     """Assign the genes and annotate their AnnData; returns the outcome and the tables."""
-    adata = read_anndata(settings.input)
+    adata = read_anndata(settings.input, backed=settings.backed)
     cells = settings.model_dir / DATA_FILE
     with readable(cells):
         h5py.File(cells).close()

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from ._errors import CommandError, UsageError, list_some
-from ._paths import check_output, check_report, is_same_path
-from ._settings import LogSettings, ModelSettings
+from ._paths import InputKind, check_output, check_report, input_kind, is_same_path
+from ._settings import AssignSettings, FitSettings, LogSettings, ModelSettings, ProjectSettings
+from ._staging import is_saved_model
 
 
 def check_log_options(settings: LogSettings) -> None:
@@ -46,6 +47,44 @@ def _check_checkpoint(folder: Path, taken: list[Path | None]) -> None:
         raise UsageError(f"--checkpoint {folder} is the input, output or model; name another.")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--checkpoint {folder} is a file; name a folder.")
+
+
+def check_backed(settings: FitSettings | ProjectSettings | AssignSettings) -> None:
+    """Raise UsageError for data that cannot stay on disk."""
+    if not settings.backed:
+        return
+    kind = input_kind(settings.input)
+    if kind not in (InputKind.h5ad, InputKind.zarr):
+        raise UsageError(
+            f"--backed reads .h5ad files and .zarr folders, and {settings.input} is {kind.value}; "
+            "write it as .h5ad first, or leave out --backed."
+        )
+    if getattr(settings, "n_top_genes", None) is not None:
+        raise UsageError(
+            "--n-top-genes reads all counts into memory and does not go with --backed; write a "
+            "file with the chosen genes, or leave out one of the two."
+        )
+
+
+def check_usage_of_model(settings: ProjectSettings | AssignSettings) -> None:
+    """Raise UsageError for paths or a key that cannot be."""
+    check_output(settings.output, settings.input)
+    if is_same_path(settings.output, settings.model_dir):
+        raise UsageError(f"--output {settings.output} is --model-dir; name another.")
+    if not settings.key_added or "/" in settings.key_added:
+        raise UsageError(f"--key-added {settings.key_added!r} is empty or has a slash.")
+
+
+def check_model_dir(folder: Path) -> None:
+    """Raise CommandError if a folder holds no saved model."""
+    if not folder.is_dir():
+        raise CommandError(f"--model-dir {folder} is not a folder; fit --model-dir makes one.")
+    if not is_saved_model(folder):
+        there = list_some(sorted(path.name for path in folder.iterdir()))
+        raise CommandError(
+            f"--model-dir {folder} holds no model.pt but: {there}. Name the folder that fit "
+            "--model-dir made."
+        )
 
 
 def check_data_options(adata, settings: ModelSettings, init_methods: tuple[str, ...]) -> None:

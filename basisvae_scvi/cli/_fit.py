@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 from anndata import AnnData
 
@@ -10,7 +11,7 @@ from basisvae_scvi import BasisVAE
 from basisvae_scvi.inference import CheckpointFile
 from basisvae_scvi.model import INIT_METHODS
 
-from ._checks import check_data_options, check_usage
+from ._checks import check_data_options
 from ._device import check_accelerator, limit_threads
 from ._errors import EXIT_INTERRUPTED
 from ._files import read_anndata, strip_leftovers
@@ -40,8 +41,8 @@ def fit(settings: FitSettings, line: str) -> int:
     -------
     Exit status.
     """
-    check_usage(settings, settings.input)
-    outcome = fit_and_write(settings, lambda: read_anndata(settings.input), line)
+    load = partial(read_anndata, settings.input, backed=settings.backed)
+    outcome = fit_and_write(settings, load, line)
     return EXIT_INTERRUPTED if outcome.interrupted else 0
 
 

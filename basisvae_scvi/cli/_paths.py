@@ -1,11 +1,42 @@
 """Checks of paths that need no data: they end a wrong call before anything is imported."""
 
 import os
+from enum import Enum
 from pathlib import Path
 
-from ._errors import UsageError
+from ._errors import CommandError, UsageError
 
 _SUFFIXES = (".h5ad", ".zarr")
+_MATRIX_NAMES = ("*matrix.mtx", "*matrix.mtx.gz")
+
+
+class InputKind(Enum):
+    """What data come in; the value is how messages call it."""
+
+    h5ad = "an h5ad file"
+    zarr = "a zarr folder"
+    tenx_h5 = "a 10x h5 file"
+    tenx_mtx = "a 10x mtx folder"
+
+
+def matrix_files(folder: Path) -> list[Path]:
+    """Count matrices of a folder in the form of 10x, with or without a prefix."""
+    return sorted(path for pattern in _MATRIX_NAMES for path in folder.glob(pattern))
+
+
+def input_kind(path: Path) -> InputKind:
+    """Kind of data by suffix; a folder is zarr unless it has a 10x matrix."""
+    if is_zarr_path(path):
+        return InputKind.zarr
+    if path.is_dir():
+        return InputKind.tenx_mtx if matrix_files(path) else InputKind.zarr
+    return InputKind.tenx_h5 if path.suffix == ".h5" else InputKind.h5ad
+
+
+def check_input(path: Path) -> None:
+    """Raise CommandError for an input that is not there."""
+    if not path.exists():
+        raise CommandError(f"{path} does not exist.")
 
 
 def is_zarr_path(path: Path) -> bool:

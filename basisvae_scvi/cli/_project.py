@@ -18,7 +18,7 @@ from ._metrics import write_metrics
 from ._outcome import Outcome
 from ._progress import TrainingProgress
 from ._run_info import Stopwatch, run_info, run_info_path, write_run_info
-from ._saved_model import check_model_dir, check_usage_of_model, fitting_cells, load_registry
+from ._saved_model import fitting_cells, load_registry
 from ._settings import ProjectSettings
 from ._staging import Staging, is_zarr
 from ._tables import cell_table, write_table
@@ -40,8 +40,6 @@ def project(settings: ProjectSettings, line: str) -> int:
     -------
     Exit status.
     """
-    check_usage_of_model(settings)
-    check_model_dir(settings.model_dir)
     watch = Stopwatch()
     with Staging(overwrite=settings.overwrite) as staging, silent_libraries():
         output = staging.claim(settings.output, is_zarr)
@@ -50,7 +48,8 @@ def project(settings: ProjectSettings, line: str) -> int:
         record = staging.claim(run_info_path(settings.output))
         limit_threads(settings.threads)
         check_accelerator(settings.accelerator)
-        outcome = place_cells(read_anndata(settings.input), settings)
+        adata = read_anndata(settings.input, backed=settings.backed)
+        outcome = place_cells(adata, settings)
         write_anndata(outcome.adata, output)
         if cells:
             write_table(cell_table(outcome.adata, settings.key_added), cells, "cell")

@@ -11,7 +11,6 @@ from anndata import AnnData
 from basisvae_scvi.report import read_results, write_report
 
 from ._files import check_names, readable
-from ._paths import check_report
 from ._run_info import run_info_path
 from ._settings import ModelSettings, ReportSettings
 from ._staging import Staging
@@ -31,7 +30,6 @@ def report(settings: ReportSettings) -> int:
     -------
     Exit status.
     """
-    check_report(settings.output, [settings.input])
     matplotlib.use("agg")
     with Staging(overwrite=settings.overwrite) as staging:
         path = staging.claim(settings.output)

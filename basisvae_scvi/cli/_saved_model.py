@@ -1,42 +1,26 @@
 """A saved model that a command stands on, and the new cells that are to fit it."""
 
-from pathlib import Path
-
 import anndata as ad
+import h5py
 import numpy as np
+from anndata.abc import CSRDataset
+from scipy import sparse
 
 from basisvae_scvi import BasisVAE
-from basisvae_scvi.data import check_categories, check_finite, describe_location, row_sums
+from basisvae_scvi.data import (
+    check_categories,
+    check_finite,
+    describe_location,
+    iter_rows,
+    row_sums,
+)
 
-from ._errors import CommandError, UsageError, list_some
+from ._errors import CommandError, list_some
 from ._files import readable, strip_leftovers
 from ._genes import LIBRARY, SIZE_FACTOR, size_factors_of
-from ._paths import check_output, is_same_path
-from ._settings import AssignSettings, ProjectSettings
-from ._staging import is_saved_model
+from ._settings import ProjectSettings
 
 DATA_FILE = "adata.h5ad"
-
-
-def check_usage_of_model(settings: ProjectSettings | AssignSettings) -> None:
-    """Raise UsageError for paths or a key that cannot be."""
-    check_output(settings.output, settings.input)
-    if is_same_path(settings.output, settings.model_dir):
-        raise UsageError(f"--output {settings.output} is --model-dir; name another.")
-    if not settings.key_added or "/" in settings.key_added:
-        raise UsageError(f"--key-added {settings.key_added!r} is empty or has a slash.")
-
-
-def check_model_dir(folder: Path) -> None:
-    """Raise CommandError if a folder holds no saved model."""
-    if not folder.is_dir():
-        raise CommandError(f"--model-dir {folder} is not a folder; fit --model-dir makes one.")
-    if not is_saved_model(folder):
-        there = list_some(sorted(path.name for path in folder.iterdir()))
-        raise CommandError(
-            f"--model-dir {folder} holds no model.pt but: {there}. Name the folder that fit "
-            "--model-dir made."
-        )
 
 
 def fitting_cells(adata: ad.AnnData, settings: ProjectSettings, registry: dict) -> ad.AnnData:
@@ -66,7 +50,7 @@ def fitting_cells(adata: ad.AnnData, settings: ProjectSettings, registry: dict) 
     if arguments["size_factor_key"] == SIZE_FACTOR:
         obs[SIZE_FACTOR] = size_factors_of(row_sums(matrix), _reference_library(settings))
     _check_columns(adata, obs, arguments)
-    part = matrix[:, places]
+    part = _columns(matrix, places)
     layer = arguments["layer"]
     work = ad.AnnData(
         X=part if layer is None else None,
@@ -93,6 +77,14 @@ def _matrix(adata: ad.AnnData, layer: str | None, option: str | None):
             "Name the same kind of data with --layer."
         )
     return adata.layers[layer]
+
+
+def _columns(matrix, places: np.ndarray):
+    """Some columns of a matrix; of one on disk no more than a block of rows is read at a time."""
+    if not isinstance(matrix, CSRDataset | h5py.Dataset):
+        return matrix[:, places]
+    blocks = [block[:, places] for _, block in iter_rows(matrix)]
+    return sparse.vstack(blocks, format="csr") if sparse.issparse(blocks[0]) else np.vstack(blocks)
 
 
 def _places(adata: ad.AnnData, genes: np.ndarray, settings: ProjectSettings) -> np.ndarray:

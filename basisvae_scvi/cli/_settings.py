@@ -15,6 +15,7 @@ from typer import Argument, BadParameter, Option
 # Help lists the options in this order.
 PANELS = (DATA, MODEL, TRAINING, OUTPUT, LOG) = "Data", "Model", "Training", "Output", "Messages"
 MAX_SEED = 2**32 - 1
+_KINDS = ".h5ad file, .zarr folder, 10x .h5 file or 10x mtx folder"
 
 
 class GeneLikelihood(StrEnum):
@@ -156,6 +157,9 @@ TrustModel = Annotated[
 ]
 LayerOfModel = Annotated[
     str | None, _option("Layer with the data; by default that of the model.", DATA)
+]
+Backed = Annotated[
+    bool, _option("Leave the counts of an .h5ad or .zarr on disk.", DATA, "--backed")
 ]
 TranslationInvariant = Annotated[bool, _option("Give every gene a shift δ.", MODEL)]
 
@@ -309,14 +313,15 @@ class ModelSettings(LogSettings):
 class FitSettings(ModelSettings):
     """Arguments of ``basisvae-scvi fit``."""
 
-    input: Annotated[Path, Argument(help="Cells × genes: .h5ad file or .zarr folder.")]
+    input: Annotated[Path, Argument(help=f"Cells × genes: {_KINDS}.")]
+    backed: Backed = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProjectSettings(LogSettings):
     """Arguments of ``basisvae-scvi project``."""
 
-    input: Annotated[Path, Argument(help="New cells: .h5ad file or .zarr folder.")]
+    input: Annotated[Path, Argument(help=f"New cells: {_KINDS}.")]
     model_dir: SavedModel
     output: Output
     layer: LayerOfModel = None
@@ -325,6 +330,7 @@ class ProjectSettings(LogSettings):
         _option("Passes over cells of new batches; 150 or fewer by default.", TRAINING, min=1),
     ] = None
     batch_size: BatchSize = 128
+    backed: Backed = False
     seed: Seed = None
     accelerator: AcceleratorChoice = Accelerator.auto
     threads: Threads = None
@@ -339,9 +345,7 @@ class ProjectSettings(LogSettings):
 class AssignSettings(LogSettings):
     """Arguments of ``basisvae-scvi assign``."""
 
-    input: Annotated[
-        Path, Argument(help="Cells of the model × further genes: .h5ad file or .zarr folder.")
-    ]
+    input: Annotated[Path, Argument(help=f"Cells of the model × further genes: {_KINDS}.")]
     model_dir: SavedModel
     output: Output
     layer: LayerOfModel = None
@@ -350,6 +354,7 @@ class AssignSettings(LogSettings):
     ] = None
     max_cells: Annotated[
         int | None, _option("Work on a random sample of so many cells.", TRAINING, min=1)
+    backed: Backed = False
     ] = None
     block_size: Annotated[
         int | None, _option("Genes at a time; by default by the number of cells.", TRAINING, min=1)

@@ -24,9 +24,10 @@ _BATCHES_PER_WINDOW, _MIN_WINDOW = 16, 1024
 
 
 def reads_rows_from_disk(manager: AnnDataManager) -> bool:
-    """Whether the data matrix is a sparse one, stored by rows, that stays on disk."""
-    if not manager.adata.isbacked:
-        return False
+    """Whether the data matrix is a sparse one, stored by rows, that stays on disk.
+
+    The AnnData need not be a backed one: in one that is in memory, X or a layer may be on disk.
+    """
     return isinstance(manager.get_from_registry(REGISTRY_KEYS.X_KEY), CSRDataset)
 
 

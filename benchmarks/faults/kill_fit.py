@@ -4,8 +4,8 @@
 
 A fit of a small problem with ``--checkpoint`` and ``--overwrite`` is started over an old result
 and ended by SIGKILL after a time drawn from 0 to its full length; then it is started again, with
-the same arguments, until it ends by itself. After every kill the input must be as it was, the output
-must be the old one or the whole new one, and the checkpoint must be absent or whole. A fit that
+the same arguments, until it ends by itself. After every kill the input must be as it was, the
+output must be the old one or the whole new one, and the checkpoint absent or whole. A fit that
 ends after its kills must have the arrays of the one that was never stopped.
 
 Every fit is a process of its own, forked from one that has imported everything, since a start from

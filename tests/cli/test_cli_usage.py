@@ -25,7 +25,17 @@ from basisvae_scvi.datasets._counts import LIKELIHOODS
 HEAVY = ("torch", "scvi", "anndata", "scanpy", "lightning", "numpy")
 # Options of the command line alone.
 OWN = {
-    *("input", "output", "n_top_genes", "threads", "root", "key_added", "model_dir", "tables"),
+    *(
+        "input",
+        "backed",
+        "output",
+        "n_top_genes",
+        "threads",
+        "root",
+        "key_added",
+        "model_dir",
+        "tables",
+    ),
     *("figures", "report", "metrics", "overwrite", "quiet", "verbose", "debug", "log_file"),
 }
 
