@@ -241,6 +241,12 @@ class ModelSettings(LogSettings):
     assignment_weight: Annotated[
         float, _option("β_w; larger values merge similar groups.", MODEL, callback=positive)
     ] = 1.0
+    shape_tolerance: Annotated[
+        float,
+        _option(
+            "How far genes may differ from their group.", MODEL, callback=non_negative
+        ),
+    ] = 0.2
     latent_prior_scale: Annotated[
         float, _option("Spread of z about --latent-prior-key.", MODEL, callback=positive)
     ] = 0.5
@@ -324,13 +330,13 @@ class ProjectSettings(LogSettings):
     input: Annotated[Path, Argument(help=f"New cells: {_KINDS}.")]
     model_dir: SavedModel
     output: Output
+    backed: Backed = False
     layer: LayerOfModel = None
     max_epochs: Annotated[
         int | None,
         _option("Passes over cells of new batches; 150 or fewer by default.", TRAINING, min=1),
     ] = None
     batch_size: BatchSize = 128
-    backed: Backed = False
     seed: Seed = None
     accelerator: AcceleratorChoice = Accelerator.auto
     threads: Threads = None
@@ -348,13 +354,13 @@ class AssignSettings(LogSettings):
     input: Annotated[Path, Argument(help=f"Cells of the model × further genes: {_KINDS}.")]
     model_dir: SavedModel
     output: Output
+    backed: Backed = False
     layer: LayerOfModel = None
     genes: Annotated[
         list[str] | None, _option("Gene to assign; repeatable. All by default.", DATA, "--gene")
     ] = None
     max_cells: Annotated[
         int | None, _option("Work on a random sample of so many cells.", TRAINING, min=1)
-    backed: Backed = False
     ] = None
     block_size: Annotated[
         int | None, _option("Genes at a time; by default by the number of cells.", TRAINING, min=1)

@@ -31,7 +31,7 @@ _REFIT_STEPS = 5
 
 @dataclass(frozen=True)
 class EvidenceTable:
-    """What the working model says of all pairs, each of shape ``(P, K)``; basis 0 is the flat one.
+    """What the working model says of all pairs, of shape ``(P, K)``; basis 0 is the flat one.
 
     Attributes
     ----------
@@ -41,12 +41,15 @@ class EvidenceTable:
         λ and δ at the optimum.
     volume
         ``evidence`` less the log likelihood and log priors at the optimum.
+    coarseness
+        What the log likelihood of each gene is divided by, shape ``(P,)``.
     """
 
     evidence: np.ndarray
     scale: np.ndarray
     shift: np.ndarray
     volume: np.ndarray
+    coarseness: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -85,12 +88,15 @@ class WorkingBases:
         Bases beside the flat one on the support of the grid, ``(K - 1, C)``; logs for counts.
     translation_invariant, scale_invariant
         Whether δ and λ are free.
+    shape_tolerance
+        How far genes of counts may differ from their basis, see :func:`working_evidence`.
     """
 
     likelihood: Likelihood
     curves: np.ndarray
     translation_invariant: bool
     scale_invariant: bool
+    shape_tolerance: float = 0.0
 
     @classmethod
     @torch.no_grad()
@@ -105,6 +111,7 @@ class WorkingBases:
             np.log(values) if module.likelihood.is_count else values,
             genes.translation_invariant,
             genes.scale_invariant,
+            module.shape_tolerance,
         )
 
 
@@ -146,6 +153,8 @@ class PairEvidence:
             self.grid,
             constants,
             bases.scale_invariant,
+            tolerance=bases.shape_tolerance,
+            weight=weight,
         )
         self.z, self.weight = z, weight
         self.working.pool(weight * place_on_grid(self.grid, z))
@@ -169,7 +178,7 @@ class PairEvidence:
             optimum = optimum - 0.5 * _LOG_2PI  # the module counts δ = 0 of the flat basis
         evidence = self.working.flat_evidence
         of_flat = [evidence, scale, np.zeros(self.n_genes), evidence - optimum]
-        return EvidenceTable(*self._in_blocks(_optima, of_flat))
+        return EvidenceTable(*self._in_blocks(_optima, of_flat), self.working.coarseness)
 
     def posterior(self, level: float = 0.9) -> GenePosterior:
         """How well λ and δ are known under every basis, z and bases given.

@@ -181,6 +181,7 @@ class GeneBlock:
         self.genes = frozen.gene_parameters(constants)
         self.shape = self.genes.n_genes, frozen.n_basis
         self.volume: Tensor | None = None
+        self.coarseness: Tensor | None = None
 
     def _log_likelihood(self, chosen, z: Tensor, pairs: Pairs, weight: Tensor, scale, shift):
         genes = self.genes
@@ -242,6 +243,7 @@ class GeneBlock:
         ).table()
         self._take(table.scale, table.shift)
         self.volume = torch.tensor(table.volume)
+        self.coarseness = torch.tensor(table.coarseness)
         return torch.tensor(table.evidence)
 
     @torch.no_grad()
@@ -266,6 +268,8 @@ class GeneBlock:
             sums = self._log_likelihood(slice(None), z, pairs, weight, scale, shift)
             total += share * sums.per_pair.double()
         total *= self.cells.n_obs / len(self.cells.mean)
+        if self.coarseness is not None:
+            total /= self.coarseness[pairs.gene]
         if self.frozen.weighs_priors:
             total += self.genes.log_prior_per_pair(pairs)
         if self.volume is not None:

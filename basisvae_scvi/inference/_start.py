@@ -153,6 +153,7 @@ class StartSearch:
             self.grid,
             self._part(genes),
             self.module.genes.scale_invariant,
+            tolerance=self.module.shape_tolerance,
         )
 
     def run(self, z: np.ndarray, n_restarts: int) -> Start:

@@ -129,7 +129,7 @@ def start_shapes(
 
 @dataclass(frozen=True)
 class Proposal:
-    """What the profile table proposes, each of shape ``(P, K)``.
+    """What the profile table proposes, of shape ``(P, K)``.
 
     Attributes
     ----------
@@ -141,12 +141,15 @@ class Proposal:
         Pairs worth an exact look: the best bases of each gene, and the flat one.
     volume
         Log of what integrating λ and δ out gains over their optimum; ``None`` to hold them there.
+    coarseness
+        What the log likelihood of each gene is divided by, shape ``(P,)``; ``None`` for 1.
     """
 
     scale: Tensor
     shift: Tensor | None
     listed: Tensor
     volume: Tensor | None = None
+    coarseness: Tensor | None = None
 
     def at(self, pairs: Pairs) -> tuple[Tensor, Tensor | None]:
         """λ and δ at the pairs."""
@@ -242,9 +245,12 @@ class AssignmentRefresher:
             shift=as_tensor(table.shift) if module.genes.translation_invariant else None,
             listed=shortlist(as_tensor(table.evidence), _SHORTLIST),
             volume=as_tensor(table.volume),
+            coarseness=as_tensor(table.coarseness),
         )
 
-    def _evidence(self, module: BasisVAEModule, z: Tensor, tensors, pairs: Pairs) -> Tensor:
+    def _evidence(
+        self, module: BasisVAEModule, z: Tensor, tensors, pairs: Pairs, coarseness: Tensor | None
+    ) -> Tensor:
         """What a gene gains by a basis: Σ_n log p, scaled to all cells, plus its log priors.
 
         Under ``gene_prior="all"`` the priors hold for every pair, used or not, and drop out.
@@ -252,6 +258,8 @@ class AssignmentRefresher:
         weight = z.new_zeros(len(pairs))
         per_pair = module.log_likelihood(tensors, z, pairs, weight).per_pair
         evidence = per_pair * (self.n_obs / self.n_sampled)
+        if coarseness is not None:
+            evidence = evidence / coarseness[pairs.gene]
         if module.gene_prior == "all":
             return evidence
         return evidence + module.genes.log_prior_per_pair(pairs)
@@ -277,15 +285,15 @@ class AssignmentRefresher:
         everything = Pairs.all(genes.n_genes, module.n_basis, z.device)
         proposal = self._propose(module, z, tensors)
         active = Pairs.active(module.assignment(), _ACTIVE)
-        kept = genes.gene_state(active)
-        current = self._evidence(module, z, tensors, active) if keep_active else None
+        kept, coarseness = genes.gene_state(active), proposal.coarseness
+        current = self._evidence(module, z, tensors, active, coarseness) if keep_active else None
         if not (keep_active and module.gene_prior == "all"):
             genes.set_state(everything, *proposal.at(everything))
         if keep_active:
             proposal.listed[active.gene, active.basis] = True
         listed = Pairs(*torch.nonzero(proposal.listed, as_tuple=True))
         evidence = listed.scatter(
-            self._evidence(module, z, tensors, listed),
+            self._evidence(module, z, tensors, listed, coarseness),
             genes.n_genes,
             module.n_basis,
             fill=-torch.inf,

@@ -119,6 +119,11 @@ class BasisVAE(
         and a price, λ and δ are integrated out where bases are compared, and the structure is
         searched with moves (``n_latent=1`` only). ``"paper"`` is the bound of the paper, in which
         a basis costs nothing.
+    shape_tolerance
+        How far the log course of a gene of counts may differ from that of its group, as a standard
+        deviation: 0.2 is about 20 %. Without it (0), highly expressed genes tell curves apart that
+        differ by less than anyone asks, and a real process falls into as many groups as there are
+        bases. Holds where genes are assigned, under ``objective="evidence"`` with ``n_latent=1``.
     latent_prior_scale
         Standard deviation of the prior of z about the guesses of ``latent_prior_key``, in standard
         deviations of these over the cells.
@@ -174,6 +179,7 @@ class BasisVAE(
         assignment_weight: float = 1.0,
         gene_prior: Literal["assigned", "all"] = "assigned",
         objective: Literal["evidence", "paper"] = "evidence",
+        shape_tolerance: float = 0.2,
         latent_prior_scale: float = 0.5,
         n_hidden: int = 128,
         n_layers: int = 1,
@@ -211,6 +217,7 @@ class BasisVAE(
             assignment_weight=assignment_weight,
             gene_prior=gene_prior,
             objective=objective,
+            shape_tolerance=shape_tolerance,
             **latent_arguments(
                 None if adata is None else self.adata_manager,
                 self.registry["setup_args"],
@@ -315,6 +322,11 @@ class BasisVAE(
         for name in ("latent_weight", "assignment_weight", "latent_prior_scale"):
             _check_positive(arguments[name], name)
         _check_positive(arguments["n_basis"], "n_basis", minimum=1)
+        if not 0.0 <= arguments["shape_tolerance"] < np.inf:
+            raise ValueError(
+                f"shape_tolerance={arguments['shape_tolerance']} must be 0 or positive; 0.2 lets "
+                "genes differ by about 20 % from the course of their group."
+            )
         n_grid = arguments["n_grid"]
         if n_grid != 0 and n_grid < 5:
             raise ValueError(f"n_grid={n_grid} must be 0 (no grid) or at least 5.")
@@ -389,6 +401,7 @@ _CHECKED = (
     "latent_weight",
     "assignment_weight",
     "latent_prior_scale",
+    "shape_tolerance",
     "n_basis",
     "n_grid",
 )

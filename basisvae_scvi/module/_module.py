@@ -85,6 +85,9 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
         over all pairs.
     objective
         ``"evidence"``: bases and the freedom of genes are paid for; ``"paper"``: points only.
+    shape_tolerance
+        How far the log course of a gene of counts may differ from its basis where genes are
+        assigned.
     observed_latent
         Whether z is data; then there is no encoder.
     anchored_latent
@@ -129,6 +132,7 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
         assignment_weight: float = 1.0,
         gene_prior: GenePrior = "assigned",
         objective: Objective = "evidence",
+        shape_tolerance: float = 0.2,
         observed_latent: bool = False,
         anchored_latent: bool = False,
         latent_prior_scale: float = 0.5,
@@ -142,7 +146,7 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
         self.gene_likelihood = gene_likelihood  # scvi-tools' RNA-seq methods ask for the name
         self.latent_weight, self.assignment_weight = latent_weight, assignment_weight
         self.gene_prior, self.observed_latent = gene_prior, observed_latent
-        self.objective = objective
+        self.objective, self.shape_tolerance = objective, shape_tolerance
         self.anchored_latent, self.latent_prior_scale = anchored_latent, latent_prior_scale
         if observed_latent or anchored_latent:
             centre = np.zeros(n_latent) if latent_centre is None else latent_centre

@@ -30,6 +30,7 @@ _PANELS = {
         "zero_inflation",
         "inference",
         "objective",
+        "shape_tolerance",
         "concentration",
         "latent_weight",
         "assignment_weight",

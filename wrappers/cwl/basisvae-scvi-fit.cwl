@@ -143,6 +143,10 @@ inputs:
     type: double
     default: 1.0
     inputBinding: {prefix: --assignment-weight}
+  shape_tolerance:
+    type: double
+    default: 0.2
+    inputBinding: {prefix: --shape-tolerance}
   max_epochs:
     type: int?
     inputBinding: {prefix: --max-epochs}

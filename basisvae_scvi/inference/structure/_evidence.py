@@ -116,6 +116,9 @@ class WorkingEvidence(ABC):
         none.
     composition_complexity
         What it costs in nats, negative.
+    coarseness
+        What the likelihood of each gene is divided by, for its own course may differ a little
+        from that of its basis; shape ``(P,)``.
     """
 
     positive: bool
@@ -125,6 +128,7 @@ class WorkingEvidence(ABC):
         self.unit = np.asarray(constants.scale, dtype=np.float64)
         self.level = np.asarray(constants.level, dtype=np.float64)
         self.flat_evidence = np.zeros(self.n_genes)
+        self.coarseness = np.ones(self.n_genes)
         self.priors = smooth_priors(len(grid.x), grid.x[1] - grid.x[0])
         self.composition, self.composition_complexity = np.zeros(len(grid.z)), 0.0
 
