@@ -29,6 +29,17 @@ def resolve_seed(seed: int | None) -> int:
     return int(seed)
 
 
+def check_seed_of_processes(seed: int | None, strategy) -> None:
+    """Raise ValueError if the processes of a strategy of Lightning would draw a seed each.
+
+    They split the cells, search for starting values and refresh q(w) on their own, and agree only
+    because all of it follows from the seed.
+    """
+    is_parallel = any(name in str(strategy).lower() for name in ("ddp", "fsdp"))
+    if is_parallel and seed is None and scvi.settings.seed is None:
+        raise ValueError(f"strategy={strategy!r} needs a seed, the same in all processes: seed=0.")
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed Python, numpy, torch and scvi-tools for a block; restore all of them afterwards."""

@@ -30,7 +30,7 @@ from basisvae_scvi.module import FeatureConstants
 
 from ._checkpoint import CheckpointMixin
 from ._constants import observed_library
-from ._seed import resolve_seed, seeded
+from ._seed import check_seed_of_processes, resolve_seed, seeded
 from ._start_latent import SEARCH_SEED, StartLatentMixin
 from ._structure import describe_search
 
@@ -114,8 +114,8 @@ class TrainingMixin(CheckpointMixin, StartLatentMixin):
         Raises
         ------
         ValueError
-            For fewer than two training cells, an ``init`` that does not fit the data, or a
-            checkpoint that is damaged or belongs to another run.
+            For fewer than two training cells, an ``init`` that does not fit the data, a checkpoint
+            that is damaged or belongs to another run, or several processes without a seed.
         FloatingPointError
             If a step is not finite. The model then keeps the parameters of the last good epoch,
             and the error names the parameter.
@@ -129,6 +129,7 @@ class TrainingMixin(CheckpointMixin, StartLatentMixin):
         >>> model.train(max_epochs=2, seed=1, enable_progress_bar=False)
         """
         arguments = {name: value for name, value in locals().items() if name != "self"}
+        check_seed_of_processes(seed, trainer_kwargs.get("strategy"))
         self.seed_ = resolve_seed(seed)
         if n_restarts < 1:
             raise ValueError(f"n_restarts={n_restarts} must be at least 1.")
