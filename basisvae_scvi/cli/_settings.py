@@ -243,9 +243,7 @@ class ModelSettings(LogSettings):
     ] = 1.0
     shape_tolerance: Annotated[
         float,
-        _option(
-            "How far genes may differ from their group.", MODEL, callback=non_negative
-        ),
+        _option("How far genes may differ from their group.", MODEL, callback=non_negative),
     ] = 0.2
     latent_prior_scale: Annotated[
         float, _option("Spread of z about --latent-prior-key.", MODEL, callback=positive)

@@ -37,7 +37,7 @@ def find(adata, tolerance):
 
 
 def test_small_deviations_make_no_groups(adata):
-    """With the tolerance there are two groups, the true ones; without, the deviations split them."""
+    """With the tolerance the two true groups are found; without, the deviations split them."""
     tolerant, strict = find(adata, 0.2), find(adata, 0.0)
     assert adjusted_rand_score(adata.var["group"], tolerant) == 1.0
     assert tolerant.nunique() == 2
