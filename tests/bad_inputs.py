@@ -76,6 +76,19 @@ def _short_column(good: Path, path: Path) -> None:
         file["obs/true_z"].attrs.update(attributes)
 
 
+def _mtx(text: str) -> Callable[[Path, Path], None]:
+    """A folder of Cell Ranger 2 with one gene, whose matrix has this text."""
+
+    def write(good: Path, path: Path) -> None:
+        path.mkdir()
+        (path / "matrix.mtx").write_text(text)
+        (path / "genes.tsv").write_text("ENSG1\tA\n")
+        (path / "barcodes.tsv").write_text("AAAC\nAAAG\n")
+
+    return write
+
+
+_MTX = "%%MatrixMarket matrix coordinate integer general\n"
 FILES: dict[str, tuple[str, Callable[[Path, Path], None], str]] = {
     "missing": ("in.h5ad", lambda good, path: None, "does not exist"),
     "empty": ("in.h5ad", lambda good, path: path.write_bytes(b""), "cannot be read as an h5ad"),
@@ -93,6 +106,12 @@ FILES: dict[str, tuple[str, Callable[[Path, Path], None], str]] = {
     "file by name of zarr": ("in.zarr", lambda good, path: path.write_bytes(b"x"), "cannot be"),
     "zarr without obs": ("in.zarr", _zarr("obs"), "cannot be read as a zarr folder"),
     "zarr without data": ("in.zarr", _zarr("X/data"), "cannot be read as a zarr folder"),
+    "10x h5: text": ("in.h5", lambda good, path: path.write_text("a\n"), "as a 10x h5 file"),
+    "10x h5: other hdf5": ("in.h5", _other_hdf5, "cannot be read as a 10x h5 file"),
+    "10x h5: an AnnData": ("in.h5", shutil.copy, "an AnnData must end in .h5ad"),
+    "10x mtx: cut": ("in", _mtx(_MTX + "1 2 2\n1 1 4\n"), "cannot be read as a 10x mtx folder"),
+    "10x mtx: more genes": ("in", _mtx(_MTX + "2 2 1\n1 1 4\n"), "cannot be read as a 10x mtx"),
+    "10x mtx: empty": ("in", _mtx(""), "cannot be read as a 10x mtx folder"),
     "link to nowhere": ("in.h5ad", lambda good, path: path.symlink_to("gone"), "does not exist"),
 }
 

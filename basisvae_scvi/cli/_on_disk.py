@@ -58,6 +58,9 @@ def _matrix(element):
     """Rows on disk, or the matrix in memory where its rows are not in one place."""
     kind = element.attrs.get("encoding-type", "")
     if kind == "csr_matrix":
+        n_data, n_indices, n_ends = (element[k].shape[0] for k in ("data", "indices", "indptr"))
+        if n_data != n_indices or n_ends != element.attrs["shape"][0] + 1:
+            raise ValueError("values of a matrix are missing")
         return sparse_dataset(element)
     return read_elem(element) if hasattr(element, "keys") else element
 

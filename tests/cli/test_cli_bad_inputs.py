@@ -103,7 +103,7 @@ def check(run, tmp_path):
 
 
 # Reports read no counts: what the others miss is not missed, the results are.
-NOT_OF_REPORTS = ("no indptr", "zarr without data")
+NOT_OF_REPORTS = ("no indptr", "zarr without data", "10x h5: an AnnData")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -116,6 +116,13 @@ def test_files(check, good, fitted, tmp_path, command, name):
     if command == "report":
         options, said = ("--quiet",), "is missing" if name in NOT_OF_REPORTS else said
     check(command, tmp_path / file, *model, *options, said=said)
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if not name.startswith("10x")])
+def test_files_that_stay_on_disk(check, good, tmp_path, name):
+    file, write, said = FILES[name]
+    write(good, tmp_path / file)
+    check("fit", tmp_path / file, "--backed", *RUN, said=said)
 
 
 @pytest.mark.parametrize("name", MATRICES | KEYS)
