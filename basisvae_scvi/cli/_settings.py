@@ -244,7 +244,7 @@ class ModelSettings(LogSettings):
     shape_tolerance: Annotated[
         float,
         _option("How far genes may differ from their group.", MODEL, callback=non_negative),
-    ] = 0.2
+    ] = 0.0
     latent_prior_scale: Annotated[
         float, _option("Spread of z about --latent-prior-key.", MODEL, callback=positive)
     ] = 0.5

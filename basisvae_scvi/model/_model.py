@@ -121,9 +121,10 @@ class BasisVAE(
         a basis costs nothing.
     shape_tolerance
         How far the log course of a gene of counts may differ from that of its group, as a standard
-        deviation: 0.2 is about 20 %. Without it (0), highly expressed genes tell curves apart that
-        differ by less than anyone asks, and a real process falls into as many groups as there are
-        bases. Holds where genes are assigned, under ``objective="evidence"`` with ``n_latent=1``.
+        deviation: 0.2 is about 20 %. With 0, as in the paper, highly expressed genes tell curves
+        apart that differ by less than anyone asks, and a real process falls into as many groups as
+        there are bases. Holds where genes are assigned, under ``objective="evidence"`` with
+        ``n_latent=1``.
     latent_prior_scale
         Standard deviation of the prior of z about the guesses of ``latent_prior_key``, in standard
         deviations of these over the cells.
@@ -179,7 +180,7 @@ class BasisVAE(
         assignment_weight: float = 1.0,
         gene_prior: Literal["assigned", "all"] = "assigned",
         objective: Literal["evidence", "paper"] = "evidence",
-        shape_tolerance: float = 0.2,
+        shape_tolerance: float = 0.0,
         latent_prior_scale: float = 0.5,
         n_hidden: int = 128,
         n_layers: int = 1,

@@ -132,7 +132,7 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
         assignment_weight: float = 1.0,
         gene_prior: GenePrior = "assigned",
         objective: Objective = "evidence",
-        shape_tolerance: float = 0.2,
+        shape_tolerance: float = 0.0,
         observed_latent: bool = False,
         anchored_latent: bool = False,
         latent_prior_scale: float = 0.5,

@@ -145,7 +145,7 @@ inputs:
     inputBinding: {prefix: --assignment-weight}
   shape_tolerance:
     type: double
-    default: 0.2
+    default: 0.0
     inputBinding: {prefix: --shape-tolerance}
   max_epochs:
     type: int?
