@@ -80,6 +80,8 @@ def write_from_disk(file: h5py.File, adata: ad.AnnData, dataset_kwargs: dict[str
     stored = {name: place for name, matrix in _matrices(adata) if (place := _place(matrix))}
     write_elem(file, "/", _without(adata, stored), dataset_kwargs=dataset_kwargs)
     for name, place in stored.items():
+        if name in file:  # anndata 0.13 writes that there is no X
+            del file[name]
         place.parent.copy(place, file, name)
 
 
@@ -89,7 +91,9 @@ def _without(adata: ad.AnnData, stored: dict) -> ad.AnnData:
         return adata
     return ad.AnnData(
         X=None if "X" in stored else adata.X,
-        layers={k: v for k, v in adata.layers.items() if f"layers/{k}" not in stored},
+        layers={
+            name: adata.layers[name] for name in _layers(adata) if f"layers/{name}" not in stored
+        },
         **{name: getattr(adata, name) for name in ("obs", "var", "uns")},
         **{name: dict(getattr(adata, name)) for name in ("obsm", "varm", "obsp", "varp")},
     )
@@ -97,9 +101,13 @@ def _without(adata: ad.AnnData, stored: dict) -> ad.AnnData:
 
 def _matrices(adata: ad.AnnData):
     yield "X", adata.X
-    for name in adata.layers:
-        if name is not None:  # X itself, in anndata 0.13
-            yield f"layers/{name}", adata.layers[name]
+    for name in _layers(adata):
+        yield f"layers/{name}", adata.layers[name]
+
+
+def _layers(adata: ad.AnnData) -> list[str]:
+    """Names of the layers; in anndata 0.13 X itself is one, without a name."""
+    return [name for name in adata.layers if name is not None]
 
 
 def _place(matrix) -> h5py.Group | h5py.Dataset | None:
