@@ -123,8 +123,8 @@ class BasisVAE(
         How far the log course of a gene of counts may differ from that of its group, as a standard
         deviation: 0.2 is about 20 %. With 0, as in the paper, highly expressed genes tell curves
         apart that differ by less than anyone asks, and a real process falls into as many groups as
-        there are bases. Holds where genes are assigned, under ``objective="evidence"`` with
-        ``n_latent=1``.
+        there are bases. Holds where genes are assigned, for counts under
+        ``objective="evidence"`` with ``n_latent=1``.
     latent_prior_scale
         Standard deviation of the prior of z about the guesses of ``latent_prior_key``, in standard
         deviations of these over the cells.
@@ -323,11 +323,12 @@ class BasisVAE(
         for name in ("latent_weight", "assignment_weight", "latent_prior_scale"):
             _check_positive(arguments[name], name)
         _check_positive(arguments["n_basis"], "n_basis", minimum=1)
-        if not 0.0 <= arguments["shape_tolerance"] < np.inf:
-            raise ValueError(
-                f"shape_tolerance={arguments['shape_tolerance']} must be 0 or positive; 0.2 lets "
-                "genes differ by about 20 % from the course of their group."
-            )
+        _check_tolerance(
+            arguments["shape_tolerance"],
+            arguments["gene_likelihood"],
+            arguments["objective"],
+            arguments["n_latent"],
+        )
         n_grid = arguments["n_grid"]
         if n_grid != 0 and n_grid < 5:
             raise ValueError(f"n_grid={n_grid} must be 0 (no grid) or at least 5.")
@@ -387,6 +388,22 @@ class BasisVAE(
             raise
 
 
+def _check_tolerance(tolerance: float, likelihood: str, objective: str, n_latent: int) -> None:
+    """Raise ValueError for a tolerance that cannot be, or that nothing would heed."""
+    if not 0.0 <= tolerance < np.inf:
+        raise ValueError(
+            f"shape_tolerance={tolerance} must be 0 or positive; 0.2 lets genes differ by about "
+            "20 % from the course of their group."
+        )
+    heeds = get_likelihood(likelihood).is_count and objective == "evidence" and n_latent == 1
+    if tolerance and not heeds:
+        raise ValueError(
+            f"shape_tolerance={tolerance} takes counts, objective='evidence' and n_latent=1, not "
+            f"gene_likelihood={likelihood!r}, objective={objective!r} and n_latent={n_latent}; "
+            "leave it at 0."
+        )
+
+
 # How scvi-tools words a value of a categorical column that it has not seen.
 _UNKNOWN_CATEGORY = ("not found in source registry", "categorical failed")
 
@@ -403,6 +420,7 @@ _CHECKED = (
     "assignment_weight",
     "latent_prior_scale",
     "shape_tolerance",
+    "gene_likelihood",
     "n_basis",
     "n_grid",
 )

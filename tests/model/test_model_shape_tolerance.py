@@ -72,5 +72,15 @@ def test_dispersion_grows_with_the_counts():
 def test_impossible_tolerances_are_refused(adata, tolerance):
     """A sentence that names the argument."""
     BasisVAE.setup_anndata(adata)
-    with pytest.raises(ValueError, match="shape_tolerance="):
+    with pytest.raises(ValueError, match=r"shape_tolerance=.* must be 0 or positive"):
         BasisVAE(adata, n_basis=4, shape_tolerance=tolerance)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"gene_likelihood": "gaussian"}, {"objective": "paper"}, {"n_latent": 2}]
+)
+def test_a_tolerance_that_nothing_would_heed_is_refused(adata, arguments):
+    BasisVAE.setup_anndata(adata)
+    with pytest.raises(ValueError, match=r"shape_tolerance=0\.2 takes counts"):
+        BasisVAE(adata, n_basis=4, shape_tolerance=0.2, **arguments)
+    BasisVAE(adata, n_basis=4, **arguments)

@@ -12,6 +12,7 @@ from ._evidence import WorkingEvidence
 from ._gaussian import BinaryEvidence, GaussianEvidence
 from ._grid import CurveGrid
 
+# In how many stretches of z a smooth course errs independently: chosen, not measured.
 _N_STRETCHES = 6
 
 
