@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from collections import namedtuple
 from pathlib import Path
 
@@ -10,6 +12,25 @@ Result = namedtuple("Result", "status out err")
 
 # Enough to go through every step, not to find anything.
 FAST = ("--max-epochs", "2", "--n-basis", "4", "--accelerator", "cpu", "--threads", "1")
+
+
+HEAVY = ("torch", "scvi", "anndata", "scanpy", "lightning", "numpy")
+
+
+@pytest.fixture
+def run_lightly(tmp_path):
+    """Call the command line in a process of its own, which fails if it imports anything heavy."""
+    code = (
+        "import sys; from basisvae_scvi.cli import main; status = main(sys.argv[1:]); "
+        f"loaded = [m for m in {HEAVY} if m in sys.modules]; assert not loaded, loaded; "
+        "sys.exit(status)"
+    )
+
+    def call(*arguments):
+        command = [sys.executable, "-c", code, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    return call
 
 
 @pytest.fixture
