@@ -132,6 +132,8 @@ def _clear_after_kill(target: Path) -> None:
 
 
 def _is_running(process: int) -> bool:
+    if os.name == "nt":
+        return True  # not known: there, signal 0 is Ctrl-C
     try:
         os.kill(process, 0)
     except ProcessLookupError:
