@@ -31,7 +31,12 @@ def fit(path: str, lineage: str, shift: bool, seed: int, arguments: argparse.Nam
     adata = load_lineage(path, lineage)
     reference = adata.obs[f"slingshot_pt_{lineage}"]
     BasisVAE.setup_anndata(adata, size_factor_key="size_factor")
-    model = BasisVAE(adata, n_basis=arguments.n_basis, translation_invariant=shift)
+    model = BasisVAE(
+        adata,
+        n_basis=arguments.n_basis,
+        translation_invariant=shift,
+        shape_tolerance=arguments.shape_tolerance,
+    )
     if arguments.search_seeds:
         _start_latent.SEARCH_SEED = _training.SEARCH_SEED = 1 + seed
     began = time.perf_counter()
@@ -82,6 +87,7 @@ def main() -> None:
     parser.add_argument("--n-basis", type=int, default=50)
     parser.add_argument("--n-restarts", type=int, default=2)
     parser.add_argument("--max-epochs", type=int)
+    parser.add_argument("--shape-tolerance", type=float, default=0.0)
     parser.add_argument("--search-seeds", action="store_true")
     parser.add_argument("--output")
     arguments = parser.parse_args()
