@@ -131,8 +131,9 @@ def _stability(genes: pd.DataFrame) -> Finding:
     if mean >= _STABLE:
         return Finding("ok", title, text)
     advice = (
-        "Trust clusters whose own stability is high; merge similar ones with a larger "
-        "assignment_weight; use more cells or only variable genes."
+        "Trust clusters whose own stability is high; merge similar ones, of counts with "
+        "shape_tolerance=0.2, else with a larger assignment_weight; use more cells or only "
+        "variable genes."
     )
     return Finding("warning" if mean < _UNSTABLE else "note", title, text, advice)
 
@@ -160,7 +161,8 @@ def _used_bases(annotation: Annotation, genes: pd.DataFrame) -> Finding:
             "note",
             title,
             f"{text}; {small} of these {plural(small, 'cluster')} hold one or two genes.",
-            "Read small clusters as outliers. A larger assignment_weight merges similar clusters.",
+            "Read small clusters as outliers. shape_tolerance=0.2 (counts) or a larger "
+            "assignment_weight merges similar clusters.",
         )
     return Finding("ok", title, f"{text}; the smallest cluster has {size.min():,} genes.")
 
@@ -189,7 +191,7 @@ def _confidence(genes: pd.DataFrame) -> Finding:
         return Finding("ok", title, f"{text} for their cluster.")
     advice = (
         "Use the probabilities, not only the labels: genes below it lie between clusters. More "
-        "cells, or a larger assignment_weight, make clusters clearer."
+        "cells make clusters clearer."
     )
     level = "warning" if share < _FEW_CONFIDENT else "note"
     return Finding(level, title, f"{text} for their cluster.", advice)
