@@ -83,7 +83,7 @@ class Step:
                     leaves["scale"],
                     shift,
                 )
-            self._differentiate(sums.per_cell.mean())
+            self._differentiate(sums.per_cell.sum() / len(z))
 
         return step
 

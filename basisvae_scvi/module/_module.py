@@ -233,6 +233,8 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
     def _get_inference_input(
         self, tensors: dict[str, Tensor], full_forward_pass: bool = False
     ) -> dict[str, Any]:
+        # Training has moved them; loaders of the model's methods leave them on the CPU.
+        tensors = {key: values.to(self.device) for key, values in tensors.items()}
         return {
             "x": tensors[REGISTRY_KEYS.X_KEY],
             OUTPUT_KEYS.SIZE_FACTOR: self.size_factors(tensors),
@@ -464,17 +466,19 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
         z, qz = inference_outputs[OUTPUT_KEYS.Z], inference_outputs[OUTPUT_KEYS.QZ]
         pz = inference_outputs.get(OUTPUT_KEYS.PRIOR)
         pairs, weight, kl_w = self.assignment.visited()
-        reconstruction = -self.log_likelihood(tensors, z, pairs, weight).per_cell
-        kl_z = torch.zeros_like(reconstruction)
+        per_cell = self.log_likelihood(tensors, z, pairs, weight).per_cell
+        kl_z = torch.zeros_like(per_cell)
         if qz is not None:
             pz = standard_normal(qz.loc) if pz is None else pz
             kl_z = kl_normal(qz.loc, qz.scale, pz.loc, pz.scale)
         log_prior = self.log_prior(pairs, weight)
-        local = reconstruction + kl_weight * self.latent_weight * kl_z
+        # A sum hands back one number for all cells, by which the fused backends tell that the
+        # gradients of their forward pass will do. The gradient of a mean is a vector.
+        total = kl_weight * self.latent_weight * kl_z.sum() - per_cell.sum()
         spread = assignment_kl_weight * self.assignment_weight * kl_w - log_prior
         return LossOutput(
-            loss=local.mean() + spread / n_obs,
-            reconstruction_loss=reconstruction,
+            loss=total / len(per_cell) + spread / n_obs,
+            reconstruction_loss=-per_cell,
             kl_local={"kl_divergence_z": kl_z},
             kl_global={"kl_divergence_w": kl_w, "negative_log_prior": -log_prior},
         )

@@ -1,6 +1,7 @@
 """Fitting and comparing small models."""
 
 import copy
+import os
 from contextlib import contextmanager
 
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 
 from basisvae_scvi import BasisVAE
 from basisvae_scvi.datasets import simulate_counts
+
+ACCELERATOR = os.environ.get("BASISVAE_TEST_ACCELERATOR", "cpu")
 
 
 @contextmanager
@@ -21,11 +24,11 @@ def brief_start():
 
 
 def train(model, max_epochs=2, *, seed=0, brief=True, **arguments):
-    """Train quietly on the CPU."""
+    """Train quietly on the CPU, or on what ``BASISVAE_TEST_ACCELERATOR`` names."""
     arguments = {
         "max_epochs": max_epochs,
         "seed": seed,
-        "accelerator": "cpu",
+        "accelerator": ACCELERATOR,
         "enable_progress_bar": False,
         **arguments,
     }

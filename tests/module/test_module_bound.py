@@ -9,6 +9,7 @@ import torch
 from scvi import REGISTRY_KEYS
 from torch.distributions import Normal
 
+from basisvae_scvi.likelihood import expected_log_likelihood
 from basisvae_scvi.module import (
     OUTPUT_KEYS,
     SCHEMES,
@@ -254,3 +255,18 @@ def test_unit_scale_means_the_level_of_the_data(name):
         np.testing.assert_allclose(px.mean.detach()[0], level, rtol=1e-6)
     else:
         np.testing.assert_allclose(px.mean.detach()[0], 1 / (1 + np.exp(-level)), rtol=1e-6)
+
+
+def test_cells_get_one_gradient_for_all(monkeypatch):
+    """A tensor of stride 0, by which the fused backends know that it is constant."""
+    module, tensors, z = make("nb")
+    strides = []
+
+    def hooked(*args, **kwargs):
+        sums = expected_log_likelihood(*args, **kwargs)
+        sums.per_cell.register_hook(lambda gradient: strides.append(gradient.stride()))
+        return sums
+
+    monkeypatch.setattr("basisvae_scvi.module._module.expected_log_likelihood", hooked)
+    loss(module, tensors, z).loss.backward()
+    assert strides == [(0,)]
