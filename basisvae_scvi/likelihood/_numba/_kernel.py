@@ -28,6 +28,7 @@ from ._rows import (
     LIVE_UPSTREAM,
     LOGIT,
     N_ROWS,
+    NUMBERS,
     POSITION,
     SIZE,
     SUM_CELL,
@@ -44,7 +45,7 @@ from ._rows import (
     value_row,
 )
 from ._saturated import N_KEPT, N_REMEMBERED, remembered
-from ._simd import ONE, REORDER, ZERO, compiled
+from ._simd import COEFFICIENTS, ONE, REORDER, ZERO, compiled
 
 _LINE = 64  # bytes
 _FIRST, _HALF, _ROUND = np.uintp(0), np.uintp(TILE), np.uintp(VECTOR - 1)
@@ -57,10 +58,13 @@ def _whole_vectors(n):
 
 @compiled(allocates=True)
 def _scratch():
-    """Zeros for all rows, aligned with the lines of the cache: vectors must not straddle two."""
+    """All rows, aligned with the lines of the cache: vectors must not straddle two."""
     memory = np.zeros(N_ROWS * LANES + VECTOR, np.float32)
     skipped = (-memory.ctypes.data % _LINE) // memory.itemsize
-    return memory[skipped : skipped + N_ROWS * LANES]
+    rows = memory[skipped : skipped + N_ROWS * LANES]
+    for i in range(len(COEFFICIENTS)):
+        rows[NUMBERS + np.uintp(i)] = COEFFICIENTS[i]
+    return rows
 
 
 @compiled()

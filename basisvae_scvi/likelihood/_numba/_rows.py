@@ -11,9 +11,11 @@ are only there to fill a vector, or whose cell has its lane in the other half.
 from __future__ import annotations
 
 import numpy as np
+from numba import njit
+from numba.extending import overload
 
-from ._densities import QUIET, density
-from ._simd import ONE, REORDER, ZERO, compiled, single
+from ._densities import QUIET, STAGES, density
+from ._simd import ONE, REORDER, ZERO, compiled, load_coefficients, single
 
 # Cells per tile. The rows in use then stay in the first-level cache.
 TILE = 256
@@ -41,7 +43,11 @@ SUM_CELL, SUM_POSITION, SUM_FACTOR, SUM_DISPERSION, SUM_LOGIT = map(_row, range(
 # Rows of the pair.
 BASIS, BASIS_SLOPE, BASIS_GRADIENT, FRACTION = map(_row, range(19, 23))
 POINT_0, POINT_1, POINT_2, POINT_3 = map(_row, range(23, 27))
-N_ROWS = 27
+# Numbers of the functions of :mod:`._simd`.
+NUMBERS = _row(27)
+# Results of the stages of a density.
+EARLY_0, EARLY_1, EARLY_2, EARLY_3 = map(_row, range(28, 32))
+N_ROWS = 32
 
 
 @compiled(fastmath=REORDER)
@@ -58,13 +64,59 @@ def n_loud(rows, n, scale):
     return total
 
 
+def run_stages(case, k, rows, first, n, scale):
+    """Fill the rows ``EARLY`` with what the density needs; compiled code only."""
+    raise NotImplementedError("This function exists only in compiled code.")
+
+
+def _loop_of(stage):
+    @njit(inline="always")
+    def loop(case, k, rows, first, n, scale):
+        for i in range(first, first + n):
+            early = stage(
+                case,
+                k,
+                rows[X + i],
+                rows[FACTOR + i],
+                scale * rows[BASIS + i],
+                rows[DISPERSION + i],
+                rows[LOGIT + i],
+                (rows[EARLY_0 + i], rows[EARLY_1 + i], rows[EARLY_2 + i], rows[EARLY_3 + i]),
+            )
+            rows[EARLY_0 + i], rows[EARLY_1 + i] = early[0], early[1]
+            rows[EARLY_2 + i], rows[EARLY_3 + i] = early[2], early[3]
+
+    return loop
+
+
+@njit(inline="always")
+def _nothing(case, k, rows, first, n, scale):
+    pass
+
+
+_LOOPS = {case: tuple(map(_loop_of, stages)) for case, stages in STAGES.items()}
+
+
+@overload(run_stages, inline="always")
+def _compile_stages(case, k, rows, first, n, scale):
+    first_loop, second_loop = (*_LOOPS.get(case.instance_class, ()), _nothing, _nothing)[:2]
+
+    def run(case, k, rows, first, n, scale):
+        first_loop(case, k, rows, first, n, scale)
+        second_loop(case, k, rows, first, n, scale)
+
+    return run
+
+
 @compiled(fastmath=REORDER)
 def value_row(case, rows, first, n, scale, weight):
     """Add w log p to the sums of the cells; return Σ_n log p."""
-    total = ZERO
+    total, k = ZERO, load_coefficients(rows, NUMBERS)
+    run_stages(case, k, rows, first, n, scale)
     for i in range(first, first + n):
         log_p, _, _, _, _ = density(
             case,
+            k,
             rows[X + i],
             rows[FACTOR + i],
             scale * rows[BASIS + i],
@@ -73,6 +125,7 @@ def value_row(case, rows, first, n, scale, weight):
             rows[CONSTANT + i],
             rows[DROPOUT_BASE + i],
             rows[DROPOUT_UNIT + i],
+            (rows[EARLY_0 + i], rows[EARLY_1 + i], rows[EARLY_2 + i], rows[EARLY_3 + i]),
         )
         log_p *= rows[LIVE + i]
         total += log_p
@@ -103,9 +156,12 @@ def gradient_row(case, rows, first, n, scale, weight, upstream):
     Σ_n log p, and the gradients with respect to the weight and the scale.
     """
     total, by_weight, by_scale = ZERO, ZERO, ZERO
+    k = load_coefficients(rows, NUMBERS)
+    run_stages(case, k, rows, first, n, scale)
     for i in range(first, first + n):
         log_p, by_signal, by_factor, by_dispersion, by_logit = density(
             case,
+            k,
             rows[X + i],
             rows[FACTOR + i],
             scale * rows[BASIS + i],
@@ -114,6 +170,7 @@ def gradient_row(case, rows, first, n, scale, weight, upstream):
             rows[CONSTANT + i],
             rows[DROPOUT_BASE + i],
             rows[DROPOUT_UNIT + i],
+            (rows[EARLY_0 + i], rows[EARLY_1 + i], rows[EARLY_2 + i], rows[EARLY_3 + i]),
         )
         up = rows[LIVE_UPSTREAM + i] * weight + rows[LIVE + i] * upstream
         by_weight += rows[LIVE_UPSTREAM + i] * log_p

@@ -7,6 +7,7 @@ numbers. The polynomials are those of the Cephes library (Moshier), good to the 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -116,79 +117,120 @@ def single(value: float) -> np.float32:
 
 
 ZERO, HALF, ONE, TWO = single(0.0), single(0.5), single(1.0), single(2.0)
-_LOG_2 = single(0.6931471805599453)
 
-_P0 = single(7.0376836292e-2)
-_P1 = single(-1.1514610310e-1)
-_P2 = single(1.1676998740e-1)
-_P3 = single(-1.2420140846e-1)
-_P4 = single(1.4249322787e-1)
-_P5 = single(-1.6668057665e-1)
-_P6 = single(2.0000714765e-1)
-_P7 = single(-2.4999993993e-1)
-_P8 = single(3.3333331174e-1)
+
+class Coefficients(NamedTuple):
+    """Numbers of the functions below, which a loop gets as values rather than as constants.
+
+    The compiler fetches a constant anew for every vector, by two instructions each, a quarter of
+    all. A value that it does not know stays where the arithmetic can reach it.
+
+    Attributes
+    ----------
+    log
+        Of the powers in (log(1 + w) − w + w² / 2) / w³, the lowest first, for w in [√½ − 1,
+        √2 − 1); then log 2.
+    exp
+        Of the powers from the second on of exp(w) for |w| ≤ ½ log 2; then 1 / log 2, and log 2 in
+        two parts.
+    log1p
+        Of the powers in log(1 + w) / w for w in [0, 1]: the polynomial through its values at
+        Chebyshev's points.
+    """
+
+    log: tuple[np.float32, ...]
+    exp: tuple[np.float32, ...]
+    log1p: tuple[np.float32, ...]
+
+
+_LOG = (
+    3.3333331174e-1,
+    -2.4999993993e-1,
+    2.0000714765e-1,
+    -1.6668057665e-1,
+    1.4249322787e-1,
+    -1.2420140846e-1,
+    1.1676998740e-1,
+    -1.1514610310e-1,
+    7.0376836292e-2,
+    0.6931471805599453,
+)
+_EXP = (
+    5.0000001201e-1,
+    1.6666665459e-1,
+    4.1665795894e-2,
+    8.3334519073e-3,
+    1.3981999507e-3,
+    1.9875691500e-4,
+    1.44269504088896341,
+    0.693359375,
+    -2.12194440e-4,
+)
+_LOG1P = (
+    1.0,
+    -0.49999502301216125,
+    0.33319270610809326,
+    -0.24844369292259216,
+    0.19111430644989014,
+    -0.13674770295619965,
+    0.07836166769266129,
+    -0.02958850748836994,
+    0.005253457929939032,
+)
+COEFFICIENTS = np.array([*_LOG, *_EXP, *_LOG1P], np.float32)
+_EXP_FLOOR = single(-87.0)
+
+
+@compiled()
+def load_coefficients(memory, k):
+    """:class:`Coefficients` from an array that has :data:`COEFFICIENTS` from place ``k`` on."""
+    c = memory[k:]
+    return Coefficients(
+        (c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8], c[9]),
+        (c[10], c[11], c[12], c[13], c[14], c[15], c[16], c[17], c[18]),
+        (c[19], c[20], c[21], c[22], c[23], c[24], c[25], c[26], c[27]),
+    )
 
 
 @njit(inline="always")
-def log_parts(ratio, excess):
+def log_parts(coefficients, ratio, excess):
     """log(ratio) in three parts that sum to it: far, near and curved.
 
     ``excess`` is ratio − 1, given to the last digit, since the ratio itself has been rounded. For
     a ratio in [√½, √2) the far part is 0, the near part is the excess, and the curved part is
     log(1 + excess) − excess without cancellation.
     """
+    c = coefficients.log
     exponent = exponent_of(ratio)
     near = excess if exponent == ZERO else mantissa_of(ratio) - ONE
     # Estrin's scheme: short chains of dependent instructions, which a processor can overlap.
     square = near * near
     fourth = square * square
-    low = (_P8 + _P7 * near) + (_P6 + _P5 * near) * square
-    high = (_P4 + _P3 * near) + (_P2 + _P1 * near) * square
-    p = low + (high + _P0 * fourth) * fourth
+    low = (c[0] + c[1] * near) + (c[2] + c[3] * near) * square
+    high = (c[4] + c[5] * near) + (c[6] + c[7] * near) * square
+    p = low + (high + c[8] * fourth) * fourth
     curved = square * (near * p - HALF)
-    return exponent * _LOG_2, near, curved
-
-
-_LOG2_E = single(1.44269504088896341)
-_LOG_2_HIGH = single(0.693359375)
-_LOG_2_LOW = single(-2.12194440e-4)
-_Q0 = single(1.9875691500e-4)
-_Q1 = single(1.3981999507e-3)
-_Q2 = single(8.3334519073e-3)
-_Q3 = single(4.1665795894e-2)
-_Q4 = single(1.6666665459e-1)
-_Q5 = single(5.0000001201e-1)
-_EXP_FLOOR = single(-87.0)
+    return exponent * c[9], near, curved
 
 
 @njit(inline="always")
-def exp_of_negative(value):
+def exp_of_negative(coefficients, value):
     """exp(value) for value ≤ 0; below −87 that of −87, which is 1e-38."""
+    c = coefficients.exp
     value = _EXP_FLOOR if value < _EXP_FLOOR else value
-    whole = truncated(value * _LOG2_E - HALF)
-    rest = (value - whole * _LOG_2_HIGH) - whole * _LOG_2_LOW
+    whole = truncated(value * c[6] - HALF)
+    rest = (value - whole * c[7]) - whole * c[8]
     square = rest * rest
-    q = (_Q5 + _Q4 * rest) + ((_Q3 + _Q2 * rest) + (_Q1 + _Q0 * rest) * square) * square
+    q = (c[0] + c[1] * rest) + ((c[2] + c[3] * rest) + (c[4] + c[5] * rest) * square) * square
     return (q * square + rest + ONE) * power_of_two(whole)
 
 
-# log(1 + s) / s on [0, 1]: the polynomial through its values at Chebyshev's points.
-_U0 = single(1.0)
-_U1 = single(-0.49999502301216125)
-_U2 = single(0.33319270610809326)
-_U3 = single(-0.24844369292259216)
-_U4 = single(0.19111430644989014)
-_U5 = single(-0.13674770295619965)
-_U6 = single(0.07836166769266129)
-_U7 = single(-0.02958850748836994)
-_U8 = single(0.005253457929939032)
-
-
 @njit(inline="always")
-def log1p_of_unit(value):
+def log1p_of_unit(coefficients, value):
     """log(1 + value) for value in [0, 1], to 2e-7 of itself."""
+    c = coefficients.log1p
     square = value * value
     fourth = square * square
-    low = (_U0 + _U1 * value) + (_U2 + _U3 * value) * square
-    high = (_U4 + _U5 * value) + (_U6 + _U7 * value) * square
-    return value * (low + (high + _U8 * fourth) * fourth)
+    low = (c[0] + c[1] * value) + (c[2] + c[3] * value) * square
+    high = (c[4] + c[5] * value) + (c[6] + c[7] * value) * square
+    return value * (low + (high + c[8] * fourth) * fourth)
