@@ -49,11 +49,18 @@ from ._simd import COEFFICIENTS, ONE, REORDER, ZERO, compiled
 
 _LINE = 64  # bytes
 _FIRST, _HALF, _ROUND = np.uintp(0), np.uintp(TILE), np.uintp(VECTOR - 1)
+# Counts are few: half a vector of the widest kind is whole on most processors.
+_HALF_ROUND = np.uintp(VECTOR // 2 - 1)
 
 
 @compiled()
 def _whole_vectors(n):
     return (n + _ROUND) & ~_ROUND
+
+
+@compiled()
+def _half_vectors(n):
+    return (n + _HALF_ROUND) & ~_HALF_ROUND
 
 
 @compiled(allocates=True)
@@ -325,7 +332,7 @@ def _zero_gradient(zero_case, quiet_case, rows, n, scale, weight, upstream):
 
 @compiled()
 def _pair_value(zero_case, quiet_case, case, rows, n, n_counts, scale, weight):
-    n, n_counts = _whole_vectors(n), _whole_vectors(n_counts)
+    n, n_counts = _whole_vectors(n), _half_vectors(n_counts)
     if zero_case is None:
         return value_row(case, rows, _FIRST, n, scale, weight)
     of_zeros = _zero_value(zero_case, quiet_case, rows, n, scale, weight)
@@ -334,7 +341,7 @@ def _pair_value(zero_case, quiet_case, case, rows, n, n_counts, scale, weight):
 
 @compiled()
 def _pair_gradient(zero_case, quiet_case, case, rows, n, n_counts, scale, weight, upstream):
-    n, n_counts = _whole_vectors(n), _whole_vectors(n_counts)
+    n, n_counts = _whole_vectors(n), _half_vectors(n_counts)
     if zero_case is None:
         return gradient_row(case, rows, _FIRST, n, scale, weight, upstream)
     a, b, c = _zero_gradient(zero_case, quiet_case, rows, n, scale, weight, upstream)
