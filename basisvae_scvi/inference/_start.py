@@ -190,7 +190,7 @@ class StartSearch:
             shift=shift,
             composition=found.composition,
             grid_z=self.grid.z,
-            has_trajectory=found.structure.total > found.flat_total + _MIN_TRAJECTORY_GAIN,
+            has_trajectory=_gain(found, searched.evidence.coarseness) > _MIN_TRAJECTORY_GAIN,
             found=found,
             searched_genes=genes,
         )
@@ -247,6 +247,17 @@ class StartSearch:
         columns = [np.concatenate(part) for part in zip(*parts, strict=True)]
         of_flat = flat, np.ones_like(flat), np.zeros_like(flat)
         return tuple(np.concatenate(pair, axis=1) for pair in zip(of_flat, columns, strict=True))
+
+
+def _gain(found: FoundStructure, coarseness: np.ndarray) -> float:
+    """How much better than flat genes alone the structure is, in nats.
+
+    A tolerance of shapes is for the question which genes go together; here what it has taken from
+    the evidence of each gene against the flat basis is given back.
+    """
+    structure = found.structure
+    of_genes = (structure.phi * (structure.evidence - structure.evidence[:, :1])).sum(1)
+    return structure.total - found.flat_total + float(of_genes @ (coarseness - 1.0))
 
 
 def _normal_scores(z: np.ndarray) -> np.ndarray:
