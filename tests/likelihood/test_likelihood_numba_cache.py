@@ -190,10 +190,9 @@ def test_code_from_disk_computes_what_the_process_that_compiled_it_did(tmp_path)
         process = start(name, program=DIGEST_PROGRAM, NUMBA_CACHE_DIR=tmp_path)
         return output_of(process).split()
 
-    for name in ("zinb", "nb", "poisson"):
-        compiled, loaded = run(name), run(name)
-        assert (int(compiled[1]), int(loaded[1])) == (0, 1)
-        assert compiled[0] == loaded[0], name
+    compiled, loaded = run("zinb"), run("zinb")  # the one with all kinds of loops
+    assert (int(compiled[1]), int(loaded[1])) == (0, 1)
+    assert compiled[0] == loaded[0]
 
 
 @pytest.mark.slow
@@ -202,17 +201,15 @@ def test_changed_sources_are_compiled_anew(tmp_path):
     ignored = shutil.ignore_patterns("__pycache__", "*.h5ad")
     shutil.copytree(PACKAGE, tmp_path / PACKAGE.name, ignore=ignored)
     places = {"NUMBA_CACHE_DIR": tmp_path / "cache", "PYTHONPATH": tmp_path}
-    assert finish(start("poisson", **places)) == 0
-    assert finish(start("poisson", **places)) == 1
+    assert finish(start("bernoulli", **places)) == 0
+    assert finish(start("bernoulli", **places)) == 1
     densities = tmp_path / PACKAGE.name / "likelihood" / "_numba" / "_densities.py"
     source = densities.read_text()
-    wrong = source.replace(
-        "return constant - (expected + case.floor)", "return constant + expected"
-    )
+    wrong = source.replace("log_p = constant + x * odds", "log_p = constant - x * odds")
     assert wrong != source
     densities.write_text(wrong)
-    process = start("poisson", **places)
-    assert "AssertionError: ('poisson'" in process.communicate(timeout=300)[1]
+    process = start("bernoulli", **places)
+    assert "AssertionError: ('bernoulli'" in process.communicate(timeout=300)[1]
 
 
 @pytest.mark.slow
@@ -279,7 +276,7 @@ def test_damaged_files_are_written_anew(small, tmp_path, damage):
 @pytest.mark.slow
 def test_processes_that_compile_at_the_same_time(tmp_path):
     """Three likelihoods in processes that share an empty folder; then all in one process."""
-    names = ["nb", "poisson", "gaussian"]
+    names = ["bernoulli", "poisson", "gaussian"]
     processes = [start(name, NUMBA_CACHE_DIR=tmp_path) for name in names]
     for process in processes:
         finish(process)
