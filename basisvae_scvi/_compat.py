@@ -1,8 +1,10 @@
-"""The only place that imports names of scvi-tools that are not public.
+"""The only place that uses names of scvi-tools and annbatch that are not public.
 
-Each name is here because scvi-tools offers no public way; each was checked on 1.4.2 and 1.5.1.
+Each name is here because there is no public way; each was checked on scvi-tools 1.4.2 and 1.5.1,
+and on annbatch 0.3.1.
 """
 
+import numpy as np
 from scvi.data._constants import (
     _FIELD_REGISTRIES_KEY as FIELD_REGISTRIES_KEY,
 )
@@ -26,6 +28,16 @@ def register_cells(model, adata) -> None:
     model._register_manager_for_instance(model.adata_manager.transfer_fields(adata))
 
 
+def seed_sampler(loader, seed: int) -> None:
+    """Let annbatch's loader draw the order of cells from a seed; other loaders stay as they are.
+
+    scvi-tools makes its samplers without one, and torch's seed does not reach them.
+    """
+    sampler = getattr(loader, "_batch_sampler", None)
+    if isinstance(getattr(sampler, "_rng", None), np.random.Generator):
+        sampler._rng = np.random.default_rng(seed)
+
+
 __all__ = [
     "FIELD_REGISTRIES_KEY",
     "LEFTOVER_OBSM_KEYS",
@@ -33,6 +45,7 @@ __all__ = [
     "LEFTOVER_UNS_KEYS",
     "STATE_REGISTRY_KEY",
     "register_cells",
+    "seed_sampler",
     "set_data_in_registry",
     "set_params_online_update",
 ]

@@ -19,6 +19,7 @@ from ._checks import (
     warn_empty,
 )
 from ._columns import ColumnReader
+from ._datamodule import ForeignBatches
 from ._fields import MatrixField
 from ._keys import DEFAULT_KEY, Keys
 from ._matrices import feature_moments, iter_rows, row_sums, to_dense
@@ -27,6 +28,7 @@ __all__ = [
     "DEFAULT_KEY",
     "CellSplitter",
     "ColumnReader",
+    "ForeignBatches",
     "Keys",
     "MatrixField",
     "check_binary",

@@ -25,7 +25,7 @@ _FOUND = ("latent_reference_", "latent_range_", "batch_share_", "search_")
 # Arguments of train() that do not change its result, or whose effect is told otherwise.
 _LEFT_OUT = {
     *("seed", "checkpoint_dir", "devices", "trainer_kwargs", "callbacks", "logger"),
-    "enable_progress_bar",
+    *("enable_progress_bar", "datamodule"),
 }
 
 

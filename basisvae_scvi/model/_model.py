@@ -219,6 +219,7 @@ class BasisVAE(
             gene_prior=gene_prior,
             objective=objective,
             shape_tolerance=shape_tolerance,
+            given_size_factor=self._setup_argument("size_factor_key") is not None,
             **latent_arguments(
                 None if adata is None else self.adata_manager,
                 self.registry["setup_args"],

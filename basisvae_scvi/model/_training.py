@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning.pytorch import LightningDataModule
 from scvi.utils import track
 from torch import Tensor
 
@@ -30,6 +31,7 @@ from basisvae_scvi.module import FeatureConstants
 
 from ._checkpoint import CheckpointMixin
 from ._constants import observed_library
+from ._datamodule import DatamoduleMixin
 from ._seed import check_seed_of_processes, resolve_seed, seeded
 from ._start_latent import SEARCH_SEED, StartLatentMixin
 from ._structure import describe_search
@@ -49,7 +51,7 @@ def default_max_epochs(n_obs: int) -> int:
     return int(np.clip(_MAX_EPOCHS * _CELLS_FOR_MAX_EPOCHS / n_obs, _MIN_EPOCHS, _MAX_EPOCHS))
 
 
-class TrainingMixin(CheckpointMixin, StartLatentMixin):
+class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartLatentMixin):
     """Starting values and training."""
 
     _data_splitter_cls = CellSplitter
@@ -69,6 +71,7 @@ class TrainingMixin(CheckpointMixin, StartLatentMixin):
         batch_size: int = 128,
         early_stopping: bool = False,
         checkpoint_dir: str | os.PathLike | None = None,
+        datamodule: LightningDataModule | None = None,
         datasplitter_kwargs: dict | None = None,
         plan_kwargs: dict | None = None,
         **trainer_kwargs,
@@ -106,6 +109,14 @@ class TrainingMixin(CheckpointMixin, StartLatentMixin):
             Folder in which the state of the training is kept (``training.ckpt``). If it holds one
             of the same call on the same data, training goes on from there and ends with the
             numbers of a run that was never stopped. Delete it when it is no longer wanted.
+        datamodule
+            Source of the minibatches in place of AnnData: a Lightning data module that reads the
+            same cells and genes, such as :class:`scvi.dataloaders.AnnbatchDataModule` of
+            scvi-tools 1.5. AnnData, which may be backed, still gives the starting values, the
+            sample for refreshes of q(w), and z at the end. All cells are trained on, unless
+            ``datamodule.val_idx`` names some; then the cells must be in the order of AnnData.
+            Size of minibatches and split are set there, not here; there is no
+            ``checkpoint_dir``, and no ``latent_key`` or ``latent_prior_key``.
         datasplitter_kwargs, plan_kwargs, **trainer_kwargs
             Passed on to scvi-tools' :class:`~scvi.dataloaders.DataSplitter`,
             :class:`basisvae_scvi.inference.BasisVAETrainingPlan` and
@@ -115,7 +126,8 @@ class TrainingMixin(CheckpointMixin, StartLatentMixin):
         ------
         ValueError
             For fewer than two training cells, an ``init`` that does not fit the data, a checkpoint
-            that is damaged or belongs to another run, or several processes without a seed.
+            that is damaged or belongs to another run, a ``datamodule`` of other cells, genes,
+            batches or covariates, or several processes without a seed.
         FloatingPointError
             If a step is not finite. The model then keeps the parameters of the last good epoch,
             and the error names the parameter.
@@ -134,18 +146,26 @@ class TrainingMixin(CheckpointMixin, StartLatentMixin):
         if n_restarts < 1:
             raise ValueError(f"n_restarts={n_restarts} must be at least 1.")
         self._check_cells()
+        batches = self._open_datamodule(arguments)
         checkpoint = self._open_checkpoint(arguments)
         if train_size is None and validation_size is None:
             train_size = 0.9 if early_stopping else 1.0
         with seeded(self.seed_):
-            split = self._split_cells(train_size, validation_size, shuffle_set_split, batch_size)
+            if batches is None:
+                split = self._split_cells(
+                    train_size, validation_size, shuffle_set_split, batch_size
+                )
+                cells = split[0]
+            else:
+                split = [batches.train_idx, batches.val_idx, batches.test_idx]
+                cells = np.arange(self.adata.n_obs)
             plan_kwargs = dict(plan_kwargs or {})
             if not self.is_query_:
-                refresher = self._refresher(split[0])
+                refresher = self._refresher(cells, len(split[0]))
                 plan_kwargs.setdefault("refresher", refresher)
                 if not (self.is_trained_ or (checkpoint and checkpoint.is_resumed)):
                     quiet = trainer_kwargs.get("enable_progress_bar") is False
-                    self._start(split[0], init, n_restarts, refresher, quiet=quiet)
+                    self._start(cells, init, n_restarts, refresher, quiet=quiet)
             # Lightning leaves the mode as it finds it, and a trained model rests in eval mode.
             self.module.train()
             stop = GracefulStop()
@@ -171,6 +191,7 @@ class TrainingMixin(CheckpointMixin, StartLatentMixin):
                             "external_indexing": split,
                         },
                         plan_kwargs=plan_kwargs,
+                        datamodule=batches,
                         **trainer_kwargs,
                     )
             except FloatingPointError:
@@ -207,11 +228,11 @@ class TrainingMixin(CheckpointMixin, StartLatentMixin):
 
     # -- starting values ----------------------------------------------------------------------
 
-    def _refresher(self, train_cells: np.ndarray) -> AssignmentRefresher:
-        """What refreshes q(w) during training."""
+    def _refresher(self, cells: np.ndarray, n_train: int) -> AssignmentRefresher:
+        """What refreshes q(w) during training, from a sample of ``cells``."""
         return AssignmentRefresher(
-            self._load_cells(self._refresh_sample(train_cells)),
-            len(train_cells),
+            self._load_cells(self._refresh_sample(cells)),
+            n_train,
             self._module_constants(),
             integrates=self._integrates,
         )

@@ -94,6 +94,8 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
         Whether cells have prior means of z among their data.
     latent_prior_scale
         Standard deviation of the prior about these means.
+    given_size_factor
+        Whether size factors are data. If not, those that a data loader makes up are not used.
     latent_centre, latent_spread
         Mean and standard deviation by which observed z or prior means are standardised, each of
         shape ``(Q,)``.
@@ -136,6 +138,7 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
         observed_latent: bool = False,
         anchored_latent: bool = False,
         latent_prior_scale: float = 0.5,
+        given_size_factor: bool = True,
         latent_centre: np.ndarray | None = None,
         latent_spread: np.ndarray | None = None,
         constants: FeatureConstants | None = None,
@@ -148,6 +151,7 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
         self.gene_prior, self.observed_latent = gene_prior, observed_latent
         self.objective, self.shape_tolerance = objective, shape_tolerance
         self.anchored_latent, self.latent_prior_scale = anchored_latent, latent_prior_scale
+        self.given_size_factor = given_size_factor
         if observed_latent or anchored_latent:
             centre = np.zeros(n_latent) if latent_centre is None else latent_centre
             spread = np.ones(n_latent) if latent_spread is None else latent_spread
@@ -221,7 +225,7 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
         if not self.likelihood.is_count:
             return None
         given = tensors.get(REGISTRY_KEYS.SIZE_FACTOR_KEY)
-        if given is None:
+        if given is None or not self.given_size_factor:
             given = tensors[REGISTRY_KEYS.X_KEY].sum(1, keepdim=True) / self.genes.library
         return given.clamp_min(_MIN_SIZE_FACTOR)
 
