@@ -145,6 +145,20 @@ def test_batches_are_known_by_their_names(adata, reference):
     assert_same(trained(adata, datamodule), reference)
 
 
+def test_cells_of_a_new_batch_can_be_mapped(adata, reference):
+    new = adata[:140].copy()
+    new.obs["batch"] = "new"
+    queries = []
+    for _ in range(2):
+        torch.manual_seed(0)  # draws the weights of the new batch
+        queries.append(BasisVAE.load_query_data(new.copy(), reference))
+    train(queries[0], datamodule=Named(new, ["new"], batch_key="batch"))
+    train(queries[1], shuffle_set_split=False)
+    assert_same(*queries)
+    offset = queries[0].module.genes.batch_offset.detach().numpy()
+    assert (offset[2] != 0).any()  # the third batch is the one that was trained
+
+
 def test_data_on_disk_give_the_starting_values(adata, reference, tmp_path):
     adata.write_h5ad(tmp_path / "cells.h5ad")
     backed = ad.read_h5ad(tmp_path / "cells.h5ad", backed="r")
@@ -167,7 +181,7 @@ def test_the_split_is_that_of_the_datamodule(adata):
 
 def refusals(adata):
     """Data module, further arguments of train(), setup, and what the message says."""
-    batch, covariate = {"batch_key": "batch"}, {"batch_key": "batch"}
+    batch = {"batch_key": "batch"}
     fewer, other = adata[:, :15].copy(), adata[:150].copy()
     return {
         "genes": (Cells(fewer, "batch"), {}, batch, "15 genes and adata has 20: make both"),
@@ -188,13 +202,13 @@ def refusals(adata):
         "size factors": (
             Named(adata, ["0", "1"], batch_key="batch"),
             {},
-            {**covariate, "size_factor_key": "s"},
+            {**batch, "size_factor_key": "s"},
             "size_factor_key='s': the datamodule reads size factors from None",
         ),
         "covariate": (
             Cells(adata, "batch"),
             {},
-            {**covariate, "continuous_covariate_keys": ["s"]},
+            {**batch, "continuous_covariate_keys": ["s"]},
             "have no extra_continuous_covs, which setup_anndata has registered",
         ),
         "train_size": (
