@@ -41,7 +41,7 @@ OWN = {
 
 # Arguments that are objects of Python, or that belong to Lightning.
 NOT_OPTIONS = {
-    *("self", "adata", "registry", "kwargs", "devices"),
+    *("self", "adata", "registry", "kwargs", "devices", "datamodule"),
     *("datasplitter_kwargs", "plan_kwargs", "trainer_kwargs"),
 }
 

@@ -72,6 +72,7 @@ def _module_of(trained, everything, genes):
     """A model of the held genes whose z, bases and proportions are those of the trained one."""
     held = build(everything[:, genes].copy(), n_basis=6, translation_invariant=True)
     held.module.basis.load_state_dict(trained.module.basis.state_dict())
+    held.module.given_size_factor = True  # those of all genes, see _long_fit
     return held.module.double()
 
 
