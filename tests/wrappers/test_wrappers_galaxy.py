@@ -45,3 +45,19 @@ def test_runs_without_a_server(tools, command_folder, tmp_path, path, number):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == f"{path.stem} test {number}: ok"
+
+
+@pytest.mark.slow
+@pytest.mark.galaxy_server
+@pytest.mark.skipif(
+    "GALAXY_SERVER_FOLDER" not in os.environ,
+    reason="takes half an hour and 1 GB: set GALAXY_SERVER_FOLDER to the folder for the server",
+)
+def test_runs_on_a_server():
+    """All tests of the tools, or of those that the variable TOOLS names."""
+    script = ROOT / "scripts" / "galaxy_server_test.sh"
+    folder = os.environ["GALAXY_SERVER_FOLDER"]
+    done = subprocess.run(
+        ["bash", script, folder], capture_output=True, text=True, timeout=7200, check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
