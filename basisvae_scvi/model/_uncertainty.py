@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import torch
@@ -42,9 +40,7 @@ class UncertaintyMixin:
         values = tensors[REGISTRY_KEYS.X_KEY].double().cpu().numpy()
         constants = self._module_constants()
         z, weight = z.astype(np.float64), self.adata.n_obs / len(cells)
-        # The tolerance is for the question which genes go together, not for their shifts.
-        bases = replace(WorkingBases.of(module), shape_tolerance=0.0)
-        return PairEvidence(bases, z, values, size, constants, weight), cells
+        return PairEvidence(WorkingBases.of(module), z, values, size, constants, weight), cells
 
     def _latent_prior_sd(self, cells: np.ndarray) -> np.ndarray | None:
         """Standard deviation of the prior of z, ``(N,)``; ``None`` where z is observed."""

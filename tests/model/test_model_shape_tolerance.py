@@ -84,3 +84,16 @@ def test_a_tolerance_that_nothing_would_heed_is_refused(adata, arguments):
     with pytest.raises(ValueError, match=r"shape_tolerance=0\.2 takes counts"):
         BasisVAE(adata, n_basis=4, shape_tolerance=0.2, **arguments)
     BasisVAE(adata, n_basis=4, **arguments)
+
+
+def test_intervals_know_the_tolerance(adata):
+    """Evidence to the power 1 / c makes standard deviations √c times as large."""
+    BasisVAE.setup_anndata(adata, latent_key="z", size_factor_key="ones")
+    model = BasisVAE(adata, n_basis=4, gene_likelihood="nb")
+    model.train(2, seed=0, n_restarts=1, accelerator="cpu", enable_progress_bar=False)
+    strict = model.get_gene_intervals()["scale_sd"]
+    model.module.shape_tolerance = 0.2
+    tolerant = model.get_gene_intervals()["scale_sd"]
+    coarseness = model._pair_evidence()[0].working.coarseness
+    assert coarseness.min() > 2.0
+    np.testing.assert_allclose(tolerant / strict, np.sqrt(coarseness), rtol=0.05)
