@@ -132,8 +132,8 @@ def _stability(genes: pd.DataFrame) -> Finding:
         return Finding("ok", title, text)
     advice = (
         "Trust clusters whose own stability is high; merge similar ones, of counts with "
-        "shape_tolerance=0.2, else with a larger assignment_weight; use more cells or only "
-        "variable genes."
+        "shape_tolerance=0.2 (coarse with shifts: look at what it joins), else with a larger "
+        "assignment_weight; use more cells or only variable genes."
     )
     return Finding("warning" if mean < _UNSTABLE else "note", title, text, advice)
 

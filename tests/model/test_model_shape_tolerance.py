@@ -1,8 +1,11 @@
 """Genes that differ a little from the course of their group stay in it."""
 
+import warnings
+
 import anndata as ad
 import numpy as np
 import pytest
+from model_helpers import small_counts
 from sklearn.metrics import adjusted_rand_score
 
 from basisvae_scvi import BasisVAE
@@ -97,3 +100,26 @@ def test_intervals_know_the_tolerance(adata):
     coarseness = model._pair_evidence()[0].working.coarseness
     assert coarseness.min() > 2.0
     np.testing.assert_allclose(tolerant / strict, np.sqrt(coarseness), rtol=0.05)
+
+
+def searched(adata, tolerance):
+    """Model after the search, its warnings aside."""
+    BasisVAE.setup_anndata(adata)
+    model = BasisVAE(adata, n_basis=4, gene_likelihood="nb", shape_tolerance=tolerance)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="No gene changes along z")
+        model.train(1, seed=0, n_restarts=1, accelerator="cpu", enable_progress_bar=False)
+    return model
+
+
+def test_a_small_trajectory_is_not_lost_to_the_tolerance():
+    """Few counts leave little of a tempered bound; whether genes change is judged by the whole."""
+    model = searched(small_counts(120, 24), 0.2)
+    gain = max(model.search_["bounds"]) - model.search_["flat_bound"]
+    assert gain < 50.0  # what a trajectory must gain, and what is left here
+    assert model.get_clusters()["cluster"].astype(str).nunique() > 1
+
+
+def test_nothing_becomes_no_trajectory_by_the_tolerance():
+    adata = small_counts(120, 24, proportions=[0.0, 0.0, 0.0, 1.0])
+    assert searched(adata, 0.4).get_clusters()["cluster"].astype(str).unique().tolist() == ["0"]
