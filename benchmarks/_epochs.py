@@ -43,10 +43,11 @@ def _clock():
         """Seconds of every epoch, refreshes of q(w) included."""
 
         def __init__(self):
-            self.seconds = []
+            self.seconds, self.first = [], None
 
         def on_train_epoch_start(self, *_):
             self.began = time.perf_counter()
+            self.first = self.began if self.first is None else self.first
 
         def on_train_epoch_end(self, *_):
             self.seconds.append(time.perf_counter() - self.began)

@@ -34,7 +34,9 @@ def spread_genes(model, bases=None):
         rows = torch.arange(shape[0])
         module.assignment.logits[rows, torch.as_tensor(bases[rows % len(bases)])] += 6.0
         module.genes.shift.copy_(0.4 * torch.randn(shape, generator=generator))
-        module.basis.amplitude.normal_(std=0.5, generator=generator)
+        module.basis.amplitude.copy_(
+            0.5 * torch.randn(module.basis.amplitude.shape, generator=generator)
+        )
     model._remember_latent()
 
 

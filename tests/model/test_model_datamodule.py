@@ -92,7 +92,7 @@ def in_order(adata, setup=None):
 
 
 def state(model):
-    return {key: values.numpy() for key, values in model.module.state_dict().items()}
+    return {key: values.cpu().numpy() for key, values in model.module.state_dict().items()}
 
 
 def assert_same(model, reference):
@@ -155,7 +155,7 @@ def test_cells_of_a_new_batch_can_be_mapped(adata, reference):
     train(queries[0], datamodule=Named(new, ["new"], batch_key="batch"))
     train(queries[1], shuffle_set_split=False)
     assert_same(*queries)
-    offset = queries[0].module.genes.batch_offset.detach().numpy()
+    offset = queries[0].module.genes.batch_offset.detach().cpu().numpy()
     assert (offset[2] != 0).any()  # the third batch is the one that was trained
 
 

@@ -98,7 +98,7 @@ def test_transforming_the_batch_moves_every_gene_by_its_offset(fitted_batches):
         ).to_numpy()
 
     ratio = expression("batch1") / expression("batch0")
-    offsets = model.module.genes.offsets().detach().numpy()
+    offsets = model.module.genes.offsets().detach().cpu().numpy()
     np.testing.assert_allclose(
         ratio, np.exp(offsets[1] - offsets[0])[None].repeat(20, 0), rtol=1e-4
     )
@@ -169,7 +169,7 @@ def test_differential_expression_takes_importance_weights(fitted):
 def test_likelihood_parameters_are_those_of_the_genes(adata, likelihood):
     model = fit(adata, gene_likelihood=likelihood)
     parameters = model.get_likelihood_parameters()
-    theta = model.module.genes.dispersions().detach().numpy()
+    theta = model.module.genes.dispersions().detach().cpu().numpy()
     assert parameters["mean"].shape == (100, 20)
     np.testing.assert_allclose(parameters["dispersions"], theta.repeat(100, 0), rtol=1e-5)
 

@@ -80,7 +80,7 @@ def test_draws_of_z_average_to_its_mean(fitted):
 
 
 def test_batches_get_offsets_of_mean_zero(fitted_batches):
-    offsets = fitted_batches.module.genes.offsets().detach().numpy()
+    offsets = fitted_batches.module.genes.offsets().detach().cpu().numpy()
     assert offsets.shape == (2, 20)
     assert np.abs(offsets).max() > 1e-3
     np.testing.assert_allclose(offsets.mean(axis=0), 0.0, atol=1e-6)
@@ -93,14 +93,14 @@ def test_offsets_find_a_gene_that_differs_between_batches():
     dense[second, 6] = dense[second, 6] * 5
     adata.X = dense
     model = fit(adata, setup={"batch_key": "batch", "latent_key": "true_z"}, max_epochs=60)
-    offsets = model.module.genes.offsets().detach().numpy()
+    offsets = model.module.genes.offsets().detach().cpu().numpy()
     gap = offsets[1] - offsets[0]
     assert np.argmax(gap) == 6
     assert gap[6] > 0.8
 
 
 def test_one_dispersion_per_gene_and_batch(fitted_batches):
-    theta = fitted_batches.module.genes.dispersions().detach().numpy()
+    theta = fitted_batches.module.genes.dispersions().detach().cpu().numpy()
     assert theta.shape == (2, 20)
     assert not np.allclose(theta[0], theta[1])
 

@@ -57,6 +57,7 @@ def test_cells_without_a_guess_keep_the_standard_prior(toy):
     toy.obs["guess"] = np.where(np.arange(200) % 4 == 0, truth, np.nan)
     model, z = z_of(toy, scale=0.3)
     assert rank_correlation(z, truth) > 0.99
+    model.to_device("cpu")
     prior = model.module.latent_prior(torch.tensor([[float(truth[0])], [np.nan]]))
     known = truth[::4]
     expected = (truth[0] - known.mean()) / known.std()
@@ -75,11 +76,11 @@ def test_the_bound_pays_the_distance_from_the_guess(toy):
     guess = toy.obs["guess"].to_numpy()
     mean = (guess[:7] - guess.mean()) / guess.std()
     q = outputs["qz"]
-    ratio = q.scale[:, 0].detach().numpy() / 0.4
-    distance = (q.loc[:, 0].detach().numpy() - mean) / 0.4
+    ratio = q.scale[:, 0].detach().cpu().numpy() / 0.4
+    distance = (q.loc[:, 0].detach().cpu().numpy() - mean) / 0.4
     expected = 0.5 * (distance**2 + ratio**2 - 1 - 2 * np.log(ratio))
     np.testing.assert_allclose(
-        losses.kl_local["kl_divergence_z"].detach(), expected, rtol=1e-4, atol=1e-6
+        losses.kl_local["kl_divergence_z"].detach().cpu(), expected, rtol=1e-4, atol=1e-6
     )
 
 
@@ -87,7 +88,8 @@ def test_a_saved_model_keeps_its_prior(toy, tmp_path):
     toy.obs["guess"] = toy.obs["true_z"]
     model, _ = z_of(toy, scale=0.4)
     model.save(tmp_path / "model")
-    loaded = BasisVAE.load(tmp_path / "model", adata=toy)
+    model.to_device("cpu")
+    loaded = BasisVAE.load(tmp_path / "model", adata=toy, accelerator="cpu")
     value = torch.tensor([[0.5]])
     ours, theirs = (m.module.latent_prior(value) for m in (model, loaded))
     assert ours.loc == theirs.loc
