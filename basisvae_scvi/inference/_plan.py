@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
     from ._warm_start import AssignmentRefresher
 
+# What is left of the learning rates at the end of training.
+_LAST_RATE = 0.01
 # Gradient steps between two that visit every pair, where φ is trained by gradient.
 _STEPS_PER_FULL_VISIT = 10
 
@@ -29,6 +32,10 @@ class BasisVAETrainingPlan(TrainingPlan):
         Learning rate of the encoder.
     lr_genes
         Learning rate of gene parameters and basis functions.
+    anneal
+        Whether both rates fall to a hundredth of these along half a cosine over the epochs of
+        training, so that it ends at an optimum and not in the noise around it. Of no effect
+        together with ``reduce_lr_on_plateau``.
     weight_decay, eps
         As in :class:`torch.optim.Adam`; no decay by default, since the priors do that work.
     n_epochs_kl_warmup
@@ -36,10 +43,11 @@ class BasisVAETrainingPlan(TrainingPlan):
     n_epochs_assignment_warmup
         Epochs over which β_w grows from 0; ``None`` for none.
     assignment_update
-        ``"closed_form"`` refreshes φ every ``refresh_every`` epochs by coordinate ascent and holds
-        it in between; ``"gradient"`` trains its logits with the rest, as the paper does.
+        ``"closed_form"`` refreshes φ by coordinate ascent, every ``refresh_every`` epochs and at
+        the end, and holds it in between; ``"gradient"`` trains its logits with the rest, as the
+        paper does.
     refresh_every
-        Epochs between two refreshes.
+        Epochs between two refreshes; ``None`` for none but that at the end.
     active_threshold
         Gradient steps visit the (gene, basis) pairs with φ above this, whose weights are divided
         by their sum over the gene: a lower bound than the full one by at most about
@@ -57,12 +65,13 @@ class BasisVAETrainingPlan(TrainingPlan):
         *args,
         lr: float = 1e-3,
         lr_genes: float = 1e-2,
+        anneal: bool = True,
         weight_decay: float = 0.0,
         eps: float = 1e-6,
         n_epochs_kl_warmup: int | None = None,
         n_epochs_assignment_warmup: int | None = None,
         assignment_update: AssignmentUpdate = "closed_form",
-        refresh_every: int = 10,
+        refresh_every: int | None = 10,
         active_threshold: float = 1e-4,
         refresher: AssignmentRefresher | None = None,
         **kwargs,
@@ -81,7 +90,7 @@ class BasisVAETrainingPlan(TrainingPlan):
                 f"assignment_update={assignment_update!r} is unknown; "
                 "choose 'closed_form' or 'gradient'."
             )
-        self.lr_genes, self.refresh_every = lr_genes, refresh_every
+        self.lr_genes, self.anneal, self.refresh_every = lr_genes, anneal, refresh_every
         self.n_epochs_assignment_warmup = n_epochs_assignment_warmup
         if not 0.0 <= active_threshold < 1.0:
             raise ValueError(f"active_threshold={active_threshold} must lie in [0, 1).")
@@ -109,15 +118,16 @@ class BasisVAETrainingPlan(TrainingPlan):
         if not self.module.observed_latent:
             encoder = set(self.module.z_encoder.parameters())
         free = [p for p in self.module.parameters() if p.requires_grad and p not in q_w]
-        groups = [
-            {"params": [p for p in free if p in encoder], "lr": self.lr},
-            {"params": [p for p in free if p not in encoder], "lr": self.lr_genes},
+        parts = [
+            ([p for p in free if p in encoder], self.lr),
+            ([p for p in free if p not in encoder], self.lr_genes),
         ]
+        groups = [{"params": part, "lr": rate, "first_lr": rate} for part, rate in parts if part]
         # One pass over each parameter in place of a dozen, where torch has such an update.
         kinds = {parameter.device.type for parameter in free}
         can_fuse = kinds <= {"cpu", "cuda"} and self.optimizer_name in ("Adam", "AdamW")
         extra = {"fused": True} if can_fuse and self._is_fused else {}
-        return [{**group, **extra} for group in groups if group["params"]]
+        return [{**group, **extra} for group in groups]
 
     def get_optimizer_creator(self) -> Callable:
         """As in scvi-tools, but over the parameter groups of this plan."""
@@ -141,17 +151,29 @@ class BasisVAETrainingPlan(TrainingPlan):
         self.loss_kwargs["assignment_kl_weight"] = self.assignment_kl_weight
         if (
             self.is_closed_form
+            and self.refresh_every
             and self.current_epoch
-            and (self.current_epoch % self.refresh_every == 0)
+            and self.current_epoch % self.refresh_every == 0
         ):
             self.refresher(self.module)
             self.module.assignment.hold(self.active_threshold)
 
     def on_train_batch_start(self, batch, batch_idx) -> None:
-        """Visit all pairs every now and then, so that no basis is lost for good."""
+        """Lower the rates; visit all pairs at intervals, so that no basis is lost for good."""
+        self._lower_rates(batch_idx)
         if not self.holds_assignment:
             visits_all = self.global_step % _STEPS_PER_FULL_VISIT == 0
             self.module.assignment.active_threshold = 0.0 if visits_all else self.active_threshold
+
+    def _lower_rates(self, batch_idx: int) -> None:
+        """Set the learning rates of this step, which depend on nothing but its number."""
+        n_epochs = self.trainer.max_epochs
+        if not self.anneal or self.reduce_lr_on_plateau or not n_epochs or n_epochs < 0:
+            return
+        done = (self.current_epoch + batch_idx / self.trainer.num_training_batches) / n_epochs
+        left = _LAST_RATE + (1.0 - _LAST_RATE) * 0.5 * (1.0 + math.cos(math.pi * done))
+        for group in self.optimizers().param_groups:
+            group["lr"] = group["first_lr"] * left
 
     def on_train_epoch_end(self) -> None:
         """Record how many bases are the most probable of some gene."""

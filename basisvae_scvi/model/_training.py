@@ -41,6 +41,7 @@ logger = logging.getLogger(__name__)
 _MAX_EPOCHS = 150
 _MIN_EPOCHS = 20
 _CELLS_FOR_MAX_EPOCHS = 10_000
+_REFRESH_EVERY = 10
 # The refresh of q(w) looks at up to this many entries of the data matrix at a time.
 _REFRESH_CELLS = 2048
 _REFRESH_ELEMENTS = 20_000_000
@@ -163,6 +164,7 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartLatentMixin):
             if not self.is_query_:
                 refresher = self._refresher(cells, len(split[0]))
                 plan_kwargs.setdefault("refresher", refresher)
+                plan_kwargs.setdefault("refresh_every", self._refresh_every)
                 if not (self.is_trained_ or (checkpoint and checkpoint.is_resumed)):
                     quiet = trainer_kwargs.get("enable_progress_bar") is False
                     self._start(cells, init, n_restarts, refresher, quiet=quiet)
@@ -286,6 +288,16 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartLatentMixin):
     def _integrates(self) -> bool:
         """Whether bases pay for themselves: the search then knows z, bases and genes at once."""
         return self.module.objective == "evidence" and self.module.n_latent == 1
+
+    @property
+    def _refresh_every(self) -> int | None:
+        """Epochs between two refreshes of q(w).
+
+        What the search has found is better held to the end: every refresh amplifies what the
+        noise of the steps has done to the bases. But the search knows no batches.
+        """
+        is_known = self._integrates and self.module.n_batch == 1
+        return None if is_known else _REFRESH_EVERY
 
     def _start_structure(
         self,
