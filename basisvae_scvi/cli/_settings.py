@@ -242,9 +242,13 @@ class ModelSettings(LogSettings):
         float, _option("β_w; larger values merge similar groups.", MODEL, callback=positive)
     ] = 1.0
     shape_tolerance: Annotated[
-        float,
-        _option("How far genes may differ from their group.", MODEL, callback=non_negative),
-    ] = 0.0
+        float | None,
+        _option(
+            "How far genes may differ from their group; 0.1 by default for counts.",
+            MODEL,
+            callback=non_negative,
+        ),
+    ] = None
     latent_prior_scale: Annotated[
         float, _option("Spread of z about --latent-prior-key.", MODEL, callback=positive)
     ] = 0.5

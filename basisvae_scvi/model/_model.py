@@ -34,7 +34,7 @@ from basisvae_scvi.data import (
     describe_location,
 )
 from basisvae_scvi.inference import BasisVAETrainingPlan
-from basisvae_scvi.likelihood import get_likelihood
+from basisvae_scvi.likelihood import LIKELIHOODS, get_likelihood
 from basisvae_scvi.module import SCHEMES, BasisVAEModule
 
 from ._accessors import AccessorsMixin
@@ -121,10 +121,10 @@ class BasisVAE(
         a basis costs nothing.
     shape_tolerance
         How far the log course of a gene of counts may differ from that of its group, as a standard
-        deviation: 0.2 is about 20 %. With 0, as in the paper, highly expressed genes tell curves
-        apart that differ by less than anyone asks, and a real process falls into as many groups as
-        there are bases. Holds where genes are assigned, for counts under
-        ``objective="evidence"`` with ``n_latent=1``.
+        deviation: 0.1, the default for counts under ``objective="evidence"`` with ``n_latent=1``,
+        is about 10 %. With 0, as in the paper and everywhere else, highly expressed genes tell
+        curves apart that differ by less than anyone asks, and a real process falls into as many
+        groups as there are bases. Holds where genes are assigned.
     latent_prior_scale
         Standard deviation of the prior of z about the guesses of ``latent_prior_key``, in standard
         deviations of these over the cells.
@@ -180,7 +180,7 @@ class BasisVAE(
         assignment_weight: float = 1.0,
         gene_prior: Literal["assigned", "all"] = "assigned",
         objective: Literal["evidence", "paper"] = "evidence",
-        shape_tolerance: float = 0.0,
+        shape_tolerance: float | None = None,
         latent_prior_scale: float = 0.5,
         n_hidden: int = 128,
         n_layers: int = 1,
@@ -190,6 +190,9 @@ class BasisVAE(
         allow_non_integer: bool = False,
     ):
         super().__init__(adata, registry)
+        if shape_tolerance is None:
+            heeds = _heeds_tolerance(gene_likelihood, objective, n_latent)
+            shape_tolerance = DEFAULT_SHAPE_TOLERANCE if heeds else 0.0
         self.init_params_ = self._get_init_params(locals())
         self._check_arguments(**{k: v for k, v in locals().items() if k in _CHECKED})
         likelihood = get_likelihood(gene_likelihood)
@@ -389,22 +392,29 @@ class BasisVAE(
             raise
 
 
+def _heeds_tolerance(likelihood: str, objective: str, n_latent: int) -> bool:
+    """Whether genes are assigned by a working model that knows a tolerance of shapes."""
+    is_count = likelihood in LIKELIHOODS and get_likelihood(likelihood).is_count
+    return is_count and objective == "evidence" and n_latent == 1
+
+
 def _check_tolerance(tolerance: float, likelihood: str, objective: str, n_latent: int) -> None:
     """Raise ValueError for a tolerance that cannot be, or that nothing would heed."""
     if not 0.0 <= tolerance < np.inf:
         raise ValueError(
-            f"shape_tolerance={tolerance} must be 0 or positive; 0.2 lets genes differ by about "
-            "20 % from the course of their group."
+            f"shape_tolerance={tolerance} must be 0 or positive; 0.1 lets genes differ by about "
+            "10 % from the course of their group."
         )
-    heeds = get_likelihood(likelihood).is_count and objective == "evidence" and n_latent == 1
-    if tolerance and not heeds:
+    if tolerance and not _heeds_tolerance(likelihood, objective, n_latent):
         raise ValueError(
             f"shape_tolerance={tolerance} takes counts, objective='evidence' and n_latent=1, not "
             f"gene_likelihood={likelihood!r}, objective={objective!r} and n_latent={n_latent}; "
-            "leave it at 0."
+            "leave it out."
         )
 
 
+# Enough that shapes which differ by less than anyone asks make no groups of their own.
+DEFAULT_SHAPE_TOLERANCE = 0.1
 # How scvi-tools words a value of a categorical column that it has not seen.
 _UNKNOWN_CATEGORY = ("not found in source registry", "categorical failed")
 

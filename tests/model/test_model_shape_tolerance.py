@@ -89,10 +89,28 @@ def test_a_tolerance_that_nothing_would_heed_is_refused(adata, arguments):
     BasisVAE(adata, n_basis=4, **arguments)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({}, 0.1),
+        ({"gene_likelihood": "poisson"}, 0.1),
+        ({"gene_likelihood": "gaussian"}, 0.0),
+        ({"objective": "paper"}, 0.0),
+        ({"n_latent": 2}, 0.0),
+        ({"shape_tolerance": 0.0}, 0.0),
+    ],
+)
+def test_counts_have_a_tolerance_by_default(adata, arguments, expected):
+    BasisVAE.setup_anndata(adata)
+    model = BasisVAE(adata, n_basis=4, **arguments)
+    assert model.module.shape_tolerance == expected
+    assert model.init_params_["non_kwargs"]["shape_tolerance"] == expected
+
+
 def test_intervals_know_the_tolerance(adata):
     """Evidence to the power 1 / c makes standard deviations √c times as large."""
     BasisVAE.setup_anndata(adata, latent_key="z", size_factor_key="ones")
-    model = BasisVAE(adata, n_basis=4, gene_likelihood="nb")
+    model = BasisVAE(adata, n_basis=4, gene_likelihood="nb", shape_tolerance=0.0)
     model.train(2, seed=0, n_restarts=1, accelerator="cpu", enable_progress_bar=False)
     strict = model.get_gene_intervals()["scale_sd"]
     model.module.shape_tolerance = 0.2

@@ -144,8 +144,7 @@ inputs:
     default: 1.0
     inputBinding: {prefix: --assignment-weight}
   shape_tolerance:
-    type: double
-    default: 0.0
+    type: double?
     inputBinding: {prefix: --shape-tolerance}
   max_epochs:
     type: int?
