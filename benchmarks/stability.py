@@ -87,7 +87,7 @@ def main() -> None:
     parser.add_argument("--n-basis", type=int, default=50)
     parser.add_argument("--n-restarts", type=int, default=2)
     parser.add_argument("--max-epochs", type=int)
-    parser.add_argument("--shape-tolerance", type=float, default=0.0)
+    parser.add_argument("--shape-tolerance", type=float)
     parser.add_argument("--search-seeds", action="store_true")
     parser.add_argument("--output")
     arguments = parser.parse_args()
