@@ -197,7 +197,10 @@ def test_evidence_table_agrees_with_the_sums_over_its_grid():
     table, posterior = pairs.table(), pairs.posterior()
     grid = CurveGrid(True)
     variance = pool_cells(x, z[:, None], size).variance
-    evidence = working_evidence(module.likelihood, x, size, variance, grid, constants, True)
+    evidence = working_evidence(
+        *(module.likelihood, x, size, variance, grid, constants, True),
+        tolerance=module.shape_tolerance,
+    )
     evidence.pool(place_on_grid(grid, z))
     points = module.basis.level.new_tensor(grid.x)[:, None]
     curve = np.log(module.basis(points)[:, 2].detach().double().numpy())
