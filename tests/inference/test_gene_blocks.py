@@ -25,7 +25,9 @@ def everything():
 def trained(request, everything):
     variable = everything[:, :N_TRAINED].copy()
     setup = {"latent_key": "true_z"} if request.param == "observed z" else {}
-    return fit(variable, setup=setup, max_epochs=30, n_basis=6, translation_invariant=True)
+    # The reference below knows no tolerance of shapes.
+    arguments = {"n_basis": 6, "translation_invariant": True, "shape_tolerance": 0.0}
+    return fit(variable, setup=setup, max_epochs=30, **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +143,7 @@ def test_result_is_that_of_a_fit_with_bases_unchanged(trained, everything, parts
     rows = np.arange(len(genes))
     shift, scale = module.genes.shifts().detach(), module.genes.scales(6).detach()
     found_shift, found_scale = found.shift[rows, label], found.scale[rows, label]
-    tolerance = 0.1 if is_wide else 0.03
+    tolerance = 0.08 if is_wide else 0.03
     np.testing.assert_allclose(found_shift, shift.numpy()[rows, label], atol=tolerance)
     np.testing.assert_allclose(found_scale, scale.numpy()[rows, label], rtol=tolerance)
     # What that costs, in nats of the bound of each gene.
