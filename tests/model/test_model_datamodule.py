@@ -313,7 +313,11 @@ def test_annbatch_trains_as_anndata_does(adata, reference, collection):
     model = trained(adata, annbatch_module(collection))
     # Other minibatches of the same cells. Between two orders of AnnData's own, z differs by up to
     # 0.14, q(w) by up to 0.19 and the bound by 1.6 %.
-    assert list(model.get_clusters().cluster) == list(reference.get_clusters().cluster)
+    expected = reference.get_clusters()
+    is_clear = (expected["confidence"] > 0.7).to_numpy()
+    assert is_clear.mean() > 0.5
+    found = model.get_clusters()["cluster"]
+    assert (found.astype(str) == expected["cluster"].astype(str))[is_clear].all()
     np.testing.assert_allclose(
         model.get_latent_representation(), reference.get_latent_representation(), atol=0.2
     )
