@@ -26,10 +26,10 @@ def everything():
 
 @pytest.fixture(scope="module")
 def model(everything):
-    """Trained on 20 of the 32 genes, on the true z, long enough for shifts that hardly matter."""
+    """Trained on 20 of the 32 genes, on the true z."""
     variable = everything[:, :N_TRAINED].copy()
     setup = {"latent_key": "true_z"}
-    return fit(variable, setup=setup, max_epochs=300, translation_invariant=True)
+    return fit(variable, setup=setup, max_epochs=150, translation_invariant=True)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,11 @@ def test_shifts_and_scales_of_held_out_genes_follow_the_truth():
     assert spearmanr(sign[0, 1] * clusters["shift"], true["true_shift"]).statistic > 0.97
 
 
-def test_trained_genes_come_back(model, found):
+def test_trained_genes_come_back(everything):
+    # Long enough for shifts that hardly matter to find their place.
+    variable, setup = everything[:, :N_TRAINED].copy(), {"latent_key": "true_z"}
+    model = fit(variable, setup=setup, max_epochs=300, translation_invariant=True)
+    found = model.assign_genes(everything, silent=True)
     trained, again = model.get_clusters(), found.clusters.iloc[:N_TRAINED]
     is_clear = trained["confidence"] > 0.9
     assert is_clear.sum() >= 10
