@@ -192,7 +192,7 @@ class BasisVAE(
         super().__init__(adata, registry)
         if shape_tolerance is None:
             heeds = _heeds_tolerance(gene_likelihood, objective, n_latent)
-            shape_tolerance = DEFAULT_SHAPE_TOLERANCE if heeds else 0.0
+            shape_tolerance = _SHAPE_TOLERANCE if heeds else 0.0
         self.init_params_ = self._get_init_params(locals())
         self._check_arguments(**{k: v for k, v in locals().items() if k in _CHECKED})
         likelihood = get_likelihood(gene_likelihood)
@@ -414,7 +414,7 @@ def _check_tolerance(tolerance: float, likelihood: str, objective: str, n_latent
 
 
 # Enough that shapes which differ by less than anyone asks make no groups of their own.
-DEFAULT_SHAPE_TOLERANCE = 0.1
+_SHAPE_TOLERANCE = 0.1
 # How scvi-tools words a value of a categorical column that it has not seen.
 _UNKNOWN_CATEGORY = ("not found in source registry", "categorical failed")
 

@@ -41,7 +41,6 @@ logger = logging.getLogger(__name__)
 _MAX_EPOCHS = 150
 _MIN_EPOCHS = 20
 _CELLS_FOR_MAX_EPOCHS = 10_000
-_REFRESH_EVERY = 10
 # The refresh of q(w) looks at up to this many entries of the data matrix at a time.
 _REFRESH_CELLS = 2048
 _REFRESH_ELEMENTS = 20_000_000
@@ -82,7 +81,8 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartLatentMixin):
         Parameters
         ----------
         max_epochs
-            Passes over the cells; by default 150 for up to 10,000 cells and fewer for more.
+            Passes over the cells; by default 150 for up to 10,000 cells and fewer for more. The
+            learning rates fall over them, and start anew when training is continued.
         seed
             Seed of everything random. The same seed on the same machine gives the same numbers.
             By default ``scvi.settings.seed``, else a fresh one; :attr:`seed_` tells which.
@@ -164,7 +164,8 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartLatentMixin):
             if not self.is_query_:
                 refresher = self._refresher(cells, len(split[0]))
                 plan_kwargs.setdefault("refresher", refresher)
-                plan_kwargs.setdefault("refresh_every", self._refresh_every)
+                if self._search_knows_all:
+                    plan_kwargs.setdefault("refresh_every", None)
                 if not (self.is_trained_ or (checkpoint and checkpoint.is_resumed)):
                     quiet = trainer_kwargs.get("enable_progress_bar") is False
                     self._start(cells, init, n_restarts, refresher, quiet=quiet)
@@ -290,14 +291,13 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartLatentMixin):
         return self.module.objective == "evidence" and self.module.n_latent == 1
 
     @property
-    def _refresh_every(self) -> int | None:
-        """Epochs between two refreshes of q(w).
+    def _search_knows_all(self) -> bool:
+        """Whether the search has seen the whole model, which has no batches then.
 
-        What the search has found is better held to the end: every refresh amplifies what the
-        noise of the steps has done to the bases. But the search knows no batches.
+        What it has found is better held to the end of training: every refresh of q(w) amplifies
+        what the noise of the steps has done to the bases.
         """
-        is_known = self._integrates and self.module.n_batch == 1
-        return None if is_known else _REFRESH_EVERY
+        return self._integrates and self.module.n_batch == 1
 
     def _start_structure(
         self,

@@ -25,9 +25,7 @@ def everything():
 def trained(request, everything):
     variable = everything[:, :N_TRAINED].copy()
     setup = {"latent_key": "true_z"} if request.param == "observed z" else {}
-    # The reference below knows no tolerance of shapes.
-    arguments = {"n_basis": 6, "translation_invariant": True, "shape_tolerance": 0.0}
-    return fit(variable, setup=setup, max_epochs=30, **arguments)
+    return fit(variable, setup=setup, max_epochs=30, n_basis=6, translation_invariant=True)
 
 
 @pytest.fixture(scope="module")
@@ -78,8 +76,12 @@ def _module_of(trained, everything, genes):
     return held.module.double()
 
 
-def _long_fit(module, cells, x, n_rounds=4, n_steps=150):
-    """Joint ascent of the module's own bound by all cells, φ in closed form in between."""
+def _long_fit(module, cells, x, table, n_rounds=4, n_steps=150):
+    """Joint ascent of the module's own bound by all cells, φ in closed form in between.
+
+    ``table`` holds what bases are compared by beside the likelihood: its tolerance of shapes, and
+    the volume of λ and δ.
+    """
     module.basis.requires_grad_(False)
     z = torch.tensor(cells.mean)
     size_factor = torch.tensor(cells.size_factor)[:, None]
@@ -108,9 +110,10 @@ def _long_fit(module, cells, x, n_rounds=4, n_steps=150):
             (-per_cell.sum() - module.genes.log_prior(pairs, weight)).backward()
             optimizer.step()
         with torch.no_grad():
-            evidence = per_pair(weight)[1] + module.genes.log_prior_per_pair(pairs)
+            evidence = per_pair(weight)[1] / table.coarseness[pairs.gene]
+            evidence = evidence + module.genes.log_prior_per_pair(pairs)
             logits = pairs.scatter(evidence, *module.assignment().shape)
-            module.assignment.set(torch.softmax(logits + module.log_weight, 1))
+            module.assignment.set(torch.softmax(logits + table.volume + module.log_weight, 1))
 
 
 def test_result_is_that_of_a_fit_with_bases_unchanged(trained, everything, parts):
@@ -133,7 +136,7 @@ def test_result_is_that_of_a_fit_with_bases_unchanged(trained, everything, parts
         module.genes.shift.copy_(start.genes.shift)
         module.genes.log_dispersion.copy_(start.genes.log_dispersion)
     with use_backend("torch"):
-        _long_fit(module, cells, torch.tensor(values.toarray(), dtype=torch.float64))
+        _long_fit(module, cells, torch.tensor(values.toarray(), dtype=torch.float64), start)
     expected = module.assignment().detach().numpy()
     label = expected.argmax(1)
     is_clear = expected.max(1) > 0.6
