@@ -28,8 +28,8 @@ def trained(request, everything):
     return fit(variable, setup=setup, max_epochs=30, n_basis=6, translation_invariant=True)
 
 
-@pytest.fixture(scope="module")
-def parts(trained, everything):
+@pytest.fixture(scope="module", params=["profile", "evidence"])
+def parts(request, trained, everything):
     """Frozen cells and model, and what makes values and constants of some genes."""
     z, variance = trained.get_latent_representation(return_dist=True)
     size_factor = trained._size_factors(trained._matrix())
@@ -45,7 +45,8 @@ def parts(trained, everything):
         values = sparse.csr_matrix(everything.X[:, genes])
         return values, feature_constants(values, trained.module.likelihood, size_factor)
 
-    return FrozenModel.of(trained.module, cells), cells, block
+    integrates = request.param == "evidence"
+    return FrozenModel.of(trained.module, cells, integrates=integrates), cells, block
 
 
 def test_a_gene_does_not_depend_on_the_genes_beside_it(parts):
@@ -79,8 +80,8 @@ def _module_of(trained, everything, genes):
 def _long_fit(module, cells, x, table, n_rounds=4, n_steps=150):
     """Joint ascent of the module's own bound by all cells, φ in closed form in between.
 
-    ``table`` holds what bases are compared by beside the likelihood: its tolerance of shapes, and
-    the volume of λ and δ.
+    ``table`` holds what bases are compared by beside the likelihood, where they are compared by
+    evidence: the tolerance of shapes, and the volume of λ and δ.
     """
     module.basis.requires_grad_(False)
     z = torch.tensor(cells.mean)
@@ -110,10 +111,12 @@ def _long_fit(module, cells, x, table, n_rounds=4, n_steps=150):
             (-per_cell.sum() - module.genes.log_prior(pairs, weight)).backward()
             optimizer.step()
         with torch.no_grad():
-            evidence = per_pair(weight)[1] / table.coarseness[pairs.gene]
-            evidence = evidence + module.genes.log_prior_per_pair(pairs)
+            by_evidence = table.volume is not None
+            coarseness = table.coarseness[pairs.gene] if by_evidence else 1.0
+            evidence = per_pair(weight)[1] / coarseness + module.genes.log_prior_per_pair(pairs)
             logits = pairs.scatter(evidence, *module.assignment().shape)
-            module.assignment.set(torch.softmax(logits + table.volume + module.log_weight, 1))
+            logits = logits + (table.volume if by_evidence else 0.0)
+            module.assignment.set(torch.softmax(logits + module.log_weight, 1))
 
 
 def test_result_is_that_of_a_fit_with_bases_unchanged(trained, everything, parts):
@@ -146,10 +149,10 @@ def test_result_is_that_of_a_fit_with_bases_unchanged(trained, everything, parts
     rows = np.arange(len(genes))
     shift, scale = module.genes.shifts().detach(), module.genes.scales(6).detach()
     found_shift, found_scale = found.shift[rows, label], found.scale[rows, label]
-    tolerance = 0.08 if is_wide else 0.03
+    tolerance = 0.1 if is_wide else 0.03
     np.testing.assert_allclose(found_shift, shift.numpy()[rows, label], atol=tolerance)
     np.testing.assert_allclose(found_scale, scale.numpy()[rows, label], rtol=tolerance)
-    # What that costs, in nats of the bound of each gene.
+    # What that costs, in nats of the bound of each gene, of which 0.5 are one standard deviation.
     bounds = []
     for block_scale, block_shift in ((found.scale, found.shift), (scale.numpy(), shift.numpy())):
         start.genes.log_dispersion.data.copy_(module.genes.log_dispersion)
@@ -157,7 +160,7 @@ def test_result_is_that_of_a_fit_with_bases_unchanged(trained, everything, parts
         start.genes.shift.data.copy_(torch.tensor(block_shift))
         evidence = start.evidence(torch.ones(start.shape, dtype=torch.bool), exact=True)
         bounds.append(torch.logsumexp(evidence + torch.tensor(frozen.log_weight), 1))
-    assert (bounds[1] - bounds[0]).max() < 0.1
+    assert (bounds[1] - bounds[0]).max() < (0.15 if is_wide else 0.1)
 
 
 def test_first_look_finds_a_shift_beyond_the_grid_of_training():
