@@ -43,8 +43,9 @@ class CountEvidence(WorkingEvidence):
         self.dispersion = dispersion
         self.values, self.size = values, np.asarray(size, dtype=np.float64)
         self.bare_exposure: np.ndarray | None = None  # before cells are pooled
-        # Of the variance μ + μ²/θ that equals ψ μ at the mean of the gene. A tolerance of shapes is
-        # in it, so that frequent genes, whose own courses may mislead, do not place the cells alone.
+        # Of the variance μ + μ²/θ that equals ψ μ at the mean of the gene. A tolerance of
+        # shapes is in it, so that frequent genes, whose own courses may mislead, do not place
+        # the cells alone.
         self.theta = np.clip(self.unit / np.maximum(dispersion - 1.0, 1e-9), 1e-2, 1e6)
         self.unit = self.unit / dispersion
         self._composition_prior = SmoothPrior.of(grid.z, **_COMPOSITION)
