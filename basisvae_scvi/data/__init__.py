@@ -1,6 +1,7 @@
 """What the package accepts and what it writes: fields, checks, matrix access, AnnData keys."""
 
 from ._backed import CellSplitter
+from ._cell_blocks import CellBlocks
 from ._checks import (
     check_binary,
     check_categories,
@@ -26,6 +27,7 @@ from ._matrices import feature_moments, iter_rows, row_sums, to_dense
 
 __all__ = [
     "DEFAULT_KEY",
+    "CellBlocks",
     "CellSplitter",
     "ColumnReader",
     "ForeignBatches",

@@ -12,11 +12,11 @@ from ._parallel import run_jobs
 from ._plan import BasisVAETrainingPlan
 from ._pooling import PooledCells, pool_cells
 from ._profile import ProfileTable, working_model
+from ._refresh import AssignmentRefresher, pair_evidence, place_cells
 from ._shapes import CurveSpace, ShapeSearch, shift_grid
 from ._start import Start, StartSearch, apply_start
 from ._warm_start import (
     ENCODER_STEPS,
-    AssignmentRefresher,
     fit_basis_functions,
     fit_encoder,
     pooled_start,
@@ -50,6 +50,8 @@ __all__ = [
     "fit_encoder",
     "fit_gene_block",
     "pool_cells",
+    "pair_evidence",
+    "place_cells",
     "pooled_start",
     "run_jobs",
     "shift_grid",

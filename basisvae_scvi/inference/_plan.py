@@ -11,7 +11,7 @@ from scvi.train import TrainingPlan
 if TYPE_CHECKING:
     from basisvae_scvi.module import BasisVAEModule
 
-    from ._warm_start import AssignmentRefresher
+    from ._refresh import AssignmentRefresher
 
 # What is left of the learning rates at the end of training.
 _LAST_RATE = 0.01

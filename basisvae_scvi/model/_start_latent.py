@@ -22,7 +22,9 @@ class StartLatentMixin:
         """z⁰ of all cells, shape ``(N, Q)``."""
         module = self.module
         if module.observed_latent:
-            values = self._load_cells(np.arange(self.adata.n_obs), only_latent=True)
+            dataset = self.adata_manager.create_torch_dataset()
+            values = dataset[list(range(self.adata.n_obs))][TENSOR_KEYS.OBSERVED_LATENT]
+            values = np.asarray(values, dtype=np.float64)
             centred = values - module.latent_centre.cpu().numpy()
             return centred / module.latent_spread.cpu().numpy()
         if init not in INIT_METHODS:

@@ -6,7 +6,6 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +13,13 @@ from lightning.pytorch import LightningDataModule
 from scvi.utils import track
 from torch import Tensor
 
-from basisvae_scvi.data import CellSplitter, describe_location, feature_moments, warn_empty
+from basisvae_scvi.data import (
+    CellBlocks,
+    CellSplitter,
+    describe_location,
+    feature_moments,
+    warn_empty,
+)
 from basisvae_scvi.inference import (
     ENCODER_STEPS,
     AssignmentRefresher,
@@ -41,9 +46,10 @@ logger = logging.getLogger(__name__)
 _MAX_EPOCHS = 150
 _MIN_EPOCHS = 20
 _CELLS_FOR_MAX_EPOCHS = 10_000
-# The refresh of q(w) looks at up to this many entries of the data matrix at a time.
-_REFRESH_CELLS = 2048
-_REFRESH_ELEMENTS = 20_000_000
+# The refresh of q(w) looks at up to this many cells, and entries of the data matrix. A smaller
+# part of the cells would decide on the groups by chance where genes hardly tell them apart.
+_REFRESH_CELLS = 10_000
+_REFRESH_ELEMENTS = 70_000_000
 
 
 def default_max_epochs(n_obs: int) -> int:
@@ -232,9 +238,9 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartLatentMixin):
     # -- starting values ----------------------------------------------------------------------
 
     def _refresher(self, cells: np.ndarray, n_train: int) -> AssignmentRefresher:
-        """What refreshes q(w) during training, from a sample of ``cells``."""
+        """What refreshes q(w), from ``cells`` or a sample of them."""
         return AssignmentRefresher(
-            self._load_cells(self._refresh_sample(cells)),
+            self._cell_blocks(self._refresh_sample(cells)),
             n_train,
             self._module_constants(),
             integrates=self._integrates,
@@ -362,19 +368,16 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartLatentMixin):
 
     # -- cells --------------------------------------------------------------------------------
 
-    def _refresh_sample(self, train_cells: np.ndarray, seed: int | None = None) -> np.ndarray:
+    def _refresh_sample(self, cells: np.ndarray) -> np.ndarray:
+        """All of some cells, or a sample, ascending; the same one whatever the user's seed."""
         n_genes = self.module.genes.n_genes
-        n_cells = min(len(train_cells), _REFRESH_CELLS, max(64, _REFRESH_ELEMENTS // n_genes))
-        rng = np.random.default_rng(self.seed_ if seed is None else seed)
-        return np.sort(rng.choice(train_cells, n_cells, replace=False))
+        n_cells = min(len(cells), _REFRESH_CELLS, max(64, _REFRESH_ELEMENTS // n_genes))
+        rng = np.random.default_rng(SEARCH_SEED)
+        return np.sort(rng.choice(cells, n_cells, replace=False))
 
-    def _load_cells(self, cells: np.ndarray, *, only_latent: bool = False) -> Any:
-        """Tensors of some cells, in the given (ascending) order, as a data loader gives them."""
-        dataset = self.adata_manager.create_torch_dataset()
-        values = dataset[list(cells)]
-        if only_latent:
-            return np.asarray(values["observed_latent"], dtype=np.float64)
-        return {key: torch.as_tensor(np.asarray(value)) for key, value in values.items()}
+    def _cell_blocks(self, cells: np.ndarray) -> CellBlocks:
+        """Minibatches of some cells, in ascending order, as a data loader gives them."""
+        return CellBlocks(self.adata_manager.create_torch_dataset(), cells)
 
     def _random_batches(
         self, train_cells: np.ndarray, n_batches: int, batch_size: int = 128

@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.special import ndtri
-from scvi import REGISTRY_KEYS
 
-from basisvae_scvi.inference import PairEvidence, WorkingBases
+from basisvae_scvi.inference import PairEvidence, pair_evidence, place_cells
 
 _KEYS = ("shift", "scale")
 # A shift is not identified if the data leave it this wide (the prior has 1), or if they leave the
@@ -28,19 +27,11 @@ class UncertaintyMixin:
             raise ValueError("Standard deviations of shifts and scales take n_latent=1.")
         if self.adata is None:
             raise ValueError("The model has no data: load it with adata=... to use them.")
-        cells = self._refresh_sample(np.arange(self.adata.n_obs), seed=0)
-        tensors = self._load_cells(cells)
-        z = self.orientation_ * self.get_latent_representation(indices=cells)[:, 0]
-        size = np.ones(len(cells))
-        if module.likelihood.is_count:
-            on_device = {key: value.to(module.device) for key, value in tensors.items()}
-            size = module.size_factors(on_device)
-            factor = module.composition_factor(size.new_tensor(z)[:, None])
-            size = (size if factor is None else size * factor).double().cpu().numpy()[:, 0]
-        values = tensors[REGISTRY_KEYS.X_KEY].double().cpu().numpy()
-        constants = self._module_constants()
-        z, weight = z.astype(np.float64), self.adata.n_obs / len(cells)
-        return PairEvidence(WorkingBases.of(module), z, values, size, constants, weight), cells
+        cells = self._refresh_sample(np.arange(self.adata.n_obs))
+        with torch.no_grad():
+            placed = place_cells(module, self._cell_blocks(cells))
+            constants = self._module_constants()
+            return pair_evidence(module, placed, constants, self.adata.n_obs), cells
 
     def _latent_prior_sd(self, cells: np.ndarray) -> np.ndarray | None:
         """Standard deviation of the prior of z, ``(N,)``; ``None`` where z is observed."""

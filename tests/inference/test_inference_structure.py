@@ -1,5 +1,7 @@
 """Shape search on noiseless toys; fits of the networks; refreshes of q(w), λ and δ."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import reference
@@ -151,7 +153,7 @@ REFRESHES = [
 @pytest.mark.parametrize(("name", "shift", "scheme", "weight", "n_basis"), REFRESHES)
 def test_refreshes_never_lower_the_bound(name, shift, scheme, weight, n_basis):
     module, tensors, constants = counts_module(name, shift, scheme, weight=weight, n_basis=n_basis)
-    refresher = AssignmentRefresher(tensors, 3 * N, constants)
+    refresher = AssignmentRefresher([tensors], 3 * N, constants)
     bounds = [exact_bound(module, name, tensors, 3.0, weight)]
     for step in range(4):
         refresher(module)
@@ -171,7 +173,7 @@ def test_refreshes_between_gradient_steps_never_lower_the_bound(
 ):
     """As in training: between two refreshes everything else moves a little."""
     module, tensors, constants = counts_module("nb", shift, scheme, gene_prior, seed, weight)
-    refresher = AssignmentRefresher(tensors, N, constants)
+    refresher = AssignmentRefresher([tensors], N, constants)
     refresher(module)
     torch.manual_seed(1)
     moving = [*module.basis.parameters(), *module.genes.parameters(), module.assignment.logits]
@@ -188,7 +190,7 @@ def test_refreshes_between_gradient_steps_never_lower_the_bound(
 @pytest.mark.parametrize(("scheme", "weight"), [("collapsed", 1.0), ("fixed_pi", 30.0)])
 def test_refresh_ends_at_the_fixed_point(scheme, weight):
     module, tensors, constants = counts_module("nb", True, scheme, weight=weight)
-    AssignmentRefresher(tensors, N, constants)(module)
+    AssignmentRefresher([tensors], N, constants)(module)
     model = reference.Model(module, "nb")
     x = reference.array(tensors[REGISTRY_KEYS.X_KEY])
     z = reference.array(tensors[TENSOR_KEYS.OBSERVED_LATENT])
@@ -203,7 +205,7 @@ def test_refresh_ends_at_the_fixed_point(scheme, weight):
 def test_a_basis_that_was_dropped_by_mistake_comes_back():
     """Gradient steps no longer visit it; the next refresh looks at all pairs."""
     module, tensors, constants = counts_module("nb", True, "collapsed")
-    refresher = AssignmentRefresher(tensors, N, constants)
+    refresher = AssignmentRefresher([tensors], N, constants)
     for _ in range(3):
         refresher(module)
     before = module.assignment().detach()
@@ -223,9 +225,23 @@ def test_a_basis_that_was_dropped_by_mistake_comes_back():
     assert (module.assignment.visited().pairs.basis == dynamic).any()
 
 
+@pytest.mark.parametrize("integrates", [True, False])
+def test_a_refresh_in_blocks_is_that_of_all_cells_at_once(integrates):
+    results = []
+    for ends in ([0, N], [0, 30, 31, N]):
+        module, tensors, constants = counts_module("nb", True, "collapsed")
+        cuts = [slice(a, b) for a, b in pairwise(ends)]
+        blocks = [{key: value[cut] for key, value in tensors.items()} for cut in cuts]
+        AssignmentRefresher(blocks, 3 * N, constants, integrates=integrates)(module)
+        genes = module.genes
+        results.append((module.assignment().detach(), genes.shift.detach(), genes.log_scale))
+    for whole, in_blocks in zip(*results, strict=True):
+        torch.testing.assert_close(whole, in_blocks, rtol=1e-4, atol=1e-4)
+
+
 def test_first_refresh_takes_over_every_proposal():
     module, tensors, constants = counts_module("poisson", False, "collapsed")
-    AssignmentRefresher(tensors, N, constants)(module, keep_active=False)
+    AssignmentRefresher([tensors], N, constants)(module, keep_active=False)
     size = reference.array(tensors[REGISTRY_KEYS.X_KEY]).sum(1, keepdims=True)
     x, size = reference.array(tensors[REGISTRY_KEYS.X_KEY]), size / constants.library
     pools = pool_cells(x, reference.array(tensors[TENSOR_KEYS.OBSERVED_LATENT]), size.ravel())

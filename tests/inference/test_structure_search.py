@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import adjusted_rand_score, v_measure_score
 
 from basisvae_scvi import BasisVAE
-from basisvae_scvi.datasets import simulate_counts, toy_groups, toy_shifts
+from basisvae_scvi.datasets import expected_counts, simulate_counts, toy_groups, toy_shifts
 from basisvae_scvi.inference import (
     PairEvidence,
     WorkingBases,
@@ -113,6 +113,26 @@ def test_counts_with_flat_genes():
     # The libraries of these cells are half made of genes that change, which bends the flat ones.
     assert np.ptp(found.composition) > 0.05
     assert found.structure.total > found.flat_total + 1000
+
+
+@pytest.mark.parametrize("seed", [1, 4])
+def test_flat_genes_are_level_where_most_others_change(seed):
+    """Of the libraries five sixths change: flat genes drift by half along them."""
+    shapes = ("peak", "switch_on", "double", "down", "pulse", "flat")
+    sizes = {"n_obs": 700, "n_vars": 180, "mean_count": 0.8, "max_shift": 0.0}
+    adata = simulate_counts(shapes=shapes, seed=seed, **sizes)
+    genes, z = settled(adata, "nb", shift=False)
+    found = find_structure(genes, [z], 0, 1)
+    is_flat = (adata.var["true_shape"] == "flat").to_numpy()
+    np.testing.assert_array_equal(found.structure.label == 0, is_flat)
+    # What flat genes lack of the libraries, at the places of the cells.
+    level = expected_counts(adata)[:, is_flat].sum(1) / np.asarray(adata.X.sum(1)).ravel()
+    bins = np.argsort(np.argsort(adata.obs["true_z"])) // 70
+    share = found.structure.share
+    composition = share @ found.composition
+    true, fitted = (np.bincount(bins, v) / 70 for v in (np.log(level), composition))
+    assert np.ptp(true) > 0.4
+    np.testing.assert_allclose(fitted - fitted.mean(), true - true.mean(), atol=0.1)
 
 
 def test_the_bound_never_falls_and_is_in_the_history():

@@ -15,8 +15,9 @@ from ._evidence import (
 )
 from ._smooth import SmoothFit, SmoothPrior
 
-# Composition: curves of this slope and length, which libraries of drifting content have.
-_COMPOSITION = {"length": 0.8, "slope": 0.15, "level": 0.1}
+# Composition: curves of this length and of either slope, which libraries of drifting content have.
+_COMPOSITION = {"length": 0.8, "level": 0.1}
+_COMPOSITION_SLOPES = (0.15, 0.45)
 _SIZE_QUANTILES = np.linspace(0.03, 0.97, 9)
 
 
@@ -48,7 +49,9 @@ class CountEvidence(WorkingEvidence):
         # the cells alone.
         self.theta = np.clip(self.unit / np.maximum(dispersion - 1.0, 1e-9), 1e-2, 1e6)
         self.unit = self.unit / dispersion
-        self._composition_prior = SmoothPrior.of(grid.z, **_COMPOSITION)
+        self._composition_priors = [
+            SmoothPrior.of(grid.z, slope=slope, **_COMPOSITION) for slope in _COMPOSITION_SLOPES
+        ]
 
     def pool(self, share: np.ndarray) -> None:
         self.at_grid = sums_over_cells(self.values, share) / self.dispersion[:, None]
@@ -75,7 +78,9 @@ class CountEvidence(WorkingEvidence):
         expected = self.unit * self.bare_exposure.sum()
         scale = (self.total + 1.0) / (1.0 + expected) if self.scale_invariant else 1.0
         share = (weight * scale * self.unit).sum()
-        return self._composition_prior.fit_log(weight @ self.at_grid, share * self.bare_exposure)
+        sums = weight @ self.at_grid, share * self.bare_exposure
+        fits = [prior.fit_log(*sums) for prior in self._composition_priors]
+        return max(fits, key=lambda fit: fit.evidence)
 
     def _of_genes(self, values: np.ndarray, genes: np.ndarray, like: np.ndarray) -> np.ndarray:
         return values[genes].reshape(-1, *[1] * (like.ndim - 1))

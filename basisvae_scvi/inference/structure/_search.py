@@ -23,6 +23,10 @@ _SEED_GAIN = 20.0
 _ROUNDS = 3
 _SETTLE_ROUNDS = 5
 _FIRST_SWEEPS = 10
+# Odds, in nats, that libraries have a composition where size factors are their totals: flat genes
+# must then drift as others change. Without them, it is a coin's toss whether a group that a
+# composition would make flat is one.
+_COMPOSITION_ODDS = 10.0
 # How far cells may leave their place on the manifold, in standard deviations of z: farther with
 # shifts, which depend on the metric of z and hold it.
 _ANCHOR_WIDTH, _ANCHOR_WIDTH_WITH_SHIFTS = 0.3, 0.6
@@ -198,12 +202,13 @@ class Restart:
             if weight.sum() < 1.0:
                 continue
             fit = evidence.fit_composition(weight)
-            evidence.set_composition(fit.curve, fit.complexity)
+            paid = min(fit.complexity + _COMPOSITION_ODDS, 0.0)
+            evidence.set_composition(fit.curve, paid)
             new = genes.sweep(genes.structure(structure.curves, structure.complexity), 2)
             new = self._without_idle(new)
             new = replace(new, share=structure.share, total=new.bound - _paid(structure))
             if new.total > best.total + 1.0:
-                best, kept = new, (fit.curve, fit.complexity)
+                best, kept = new, (fit.curve, paid)
         evidence.set_composition(*kept)
         if best is not structure:
             self._record("compose", best)
