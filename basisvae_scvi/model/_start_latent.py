@@ -9,7 +9,7 @@ from basisvae_scvi.inference import LatentPrior, start_latent
 from basisvae_scvi.module import TENSOR_KEYS
 
 INIT_METHODS = ("manifold", "pca", "random")
-# Of the search for the structure: whoever repeats a run with another seed is to find the same.
+# Of what training starts from: whoever repeats a run with another seed is to find the same.
 SEARCH_SEED = 0
 # How far a place on the manifold is off, in standard deviations of z, when it meets a prior mean.
 _MANIFOLD_WIDTH = 0.5

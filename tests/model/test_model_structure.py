@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+import torch
 from model_helpers import build, fit, small_counts, train
+from scvi.model.base import UnsupervisedTrainingMixin
 
 from basisvae_scvi.datasets import simulate_counts
 
@@ -71,6 +73,24 @@ def test_the_search_does_not_depend_on_the_seed():
     adata = small_counts(200, 24, mean_count=3.0, seed=4)
     first, second = (fit(adata, seed=seed, n_basis=6) for seed in (1, 2))
     assert first.get_search_history().equals(second.get_search_history())
+
+
+@pytest.mark.parametrize("init", ["manifold", "random"])
+def test_training_starts_from_the_same_parameters_whatever_the_seed(init, monkeypatch):
+    starts = []
+
+    def remember(self, *_, **__):
+        starts.append({name: value.clone() for name, value in self.module.state_dict().items()})
+
+    monkeypatch.setattr(UnsupervisedTrainingMixin, "train", remember)
+    for seed in (1, 2):
+        model = build(small_counts(100, 12, mean_count=3.0, seed=4))
+        train(model, seed=seed, init=init)
+    first, second = starts
+    is_equal = [bool(torch.equal(first[name], second[name])) for name in first]
+    weights = [name for name in first if name.startswith("z_encoder") and "weight" in name]
+    assert all(is_equal) == (init == "manifold")
+    assert any(torch.equal(first[name], second[name]) for name in weights) == (init == "manifold")
 
 
 def test_dynamic_genes_are_taken_while_few_flat_ones_are_expected(model, monkeypatch):
