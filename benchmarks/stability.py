@@ -23,7 +23,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import adjusted_rand_score, v_measure_score
 
 from basisvae_scvi import BasisVAE
-from basisvae_scvi.model import _start_latent, _training
+from basisvae_scvi.model import _start, _start_latent, _training
 
 
 def fit(path: str, lineage: str, shift: bool, seed: int, arguments: argparse.Namespace) -> dict:
@@ -38,7 +38,8 @@ def fit(path: str, lineage: str, shift: bool, seed: int, arguments: argparse.Nam
         shape_tolerance=arguments.shape_tolerance,
     )
     if arguments.search_seeds:
-        _start_latent.SEARCH_SEED = _training.SEARCH_SEED = 1 + seed
+        for room in (_start, _start_latent, _training):
+            room.SEARCH_SEED = 1 + seed
     began = time.perf_counter()
     model.train(
         max_epochs=arguments.max_epochs,

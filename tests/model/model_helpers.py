@@ -18,7 +18,7 @@ ACCELERATOR = os.environ.get("BASISVAE_TEST_ACCELERATOR", "cpu")
 def brief_start():
     """Shorten the warm start, where a test does not ask for a good fit."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("basisvae_scvi.model._training.ENCODER_STEPS", 20)
+        patch.setattr("basisvae_scvi.model._start.ENCODER_STEPS", 20)
         patch.setattr("basisvae_scvi.inference._warm_start._BASIS_FIT_STEPS", 40)
         yield
 

@@ -140,8 +140,8 @@ def test_what_the_search_found_is_found_once(tmp_path, monkeypatch, unbroken):
         raise AssertionError("searched again")
 
     with monkeypatch.context() as patch:
-        patch.setattr("basisvae_scvi.model._training.StartSearch", no_search)
-        patch.setattr("basisvae_scvi.model._training.fit_encoder", no_search)
+        patch.setattr("basisvae_scvi.model._start.StartSearch", no_search)
+        patch.setattr("basisvae_scvi.model._start.fit_encoder", no_search)
         resumed = run(NB, {}, checkpoint_dir=tmp_path)
     assert_same(resumed, unbroken)
 

@@ -119,7 +119,7 @@ def test_training_can_be_continued(adata, monkeypatch):
         raise AssertionError("training started anew")
 
     monkeypatch.setattr("basisvae_scvi.model._start_latent.start_latent", no_start)
-    monkeypatch.setattr("basisvae_scvi.model._training.start_shapes", no_start)
+    monkeypatch.setattr("basisvae_scvi.model._start.start_shapes", no_start)
     train(model, 3)
     assert len(model.history["elbo_train"]) == 5
     assert (model.module.genes.log_dispersion != before).any()

@@ -88,7 +88,7 @@ def test_training_goes_on_from_where_it_was_interrupted(interrupted, monkeypatch
     def no_start(*args, **kwargs):
         raise AssertionError("training started anew")
 
-    for name in ("_start_latent.start_latent", "_training.start_shapes", "_training.fit_encoder"):
+    for name in ("_start_latent.start_latent", "_start.start_shapes", "_start.fit_encoder"):
         monkeypatch.setattr(f"basisvae_scvi.model.{name}", no_start)
     before = model.module.basis.direction.detach().clone()
     train(model, 1)
@@ -126,7 +126,7 @@ from lightning.pytorch import Callback
 torch.set_num_threads(1)
 from basisvae_scvi import BasisVAE
 from basisvae_scvi.datasets import simulate_counts
-import basisvae_scvi.model._training as training
+from basisvae_scvi.model import _start
 
 
 class Ready(Callback):
@@ -134,7 +134,7 @@ class Ready(Callback):
         Path(sys.argv[1]).touch()
 
 
-training.ENCODER_STEPS = 20
+_start.ENCODER_STEPS = 20
 adata = simulate_counts(n_obs=60, n_vars=20, seed=1)
 BasisVAE.setup_anndata(adata)
 model = BasisVAE(adata, n_basis=3, n_hidden=8)
