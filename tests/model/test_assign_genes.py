@@ -130,7 +130,9 @@ def test_seed_decides(model, everything, found):
     assert_same(model.assign_genes(everything, seed=model.seed_, silent=True), found)
     other = model.assign_genes(everything, seed=99, silent=True)
     difference = (other.shifts - found.shifts).abs().to_numpy()
-    assert 0 < difference.max() < 0.2
+    # Of pairs that no gene wants, a shift at the rim of its grid may be any.
+    difference = difference[found.assignments.to_numpy() > 0.5]
+    assert 0 < difference.max() < 0.03
 
 
 def test_a_dask_cluster_gives_the_same(model, everything):

@@ -69,8 +69,7 @@ def test_the_bound_pays_the_distance_from_the_guess(toy):
     toy.obs["guess"] = toy.obs["true_z"]
     model, _ = z_of(toy, scale=0.4)
     module = model.module
-    cells = np.arange(7)
-    tensors = model._load_cells(cells)
+    tensors = model._cell_blocks(np.arange(7))[0]
     assert {TENSOR_KEYS.LATENT_PRIOR, REGISTRY_KEYS.X_KEY} <= tensors.keys()
     outputs, _, losses = module(tensors)
     guess = toy.obs["guess"].to_numpy()
