@@ -56,7 +56,7 @@ class Proposal:
 
 @dataclass(frozen=True)
 class PlacedCells:
-    """What the proposals see of the cells.
+    """Cells at their places, block by block, and their data in one piece.
 
     Attributes
     ----------
@@ -84,7 +84,10 @@ def _on_device(module: BasisVAEModule, blocks: Sequence) -> Iterator[dict[str, T
 
 
 def place_cells(module: BasisVAEModule, blocks: Sequence[dict[str, Tensor]]) -> PlacedCells:
-    """E[z] of cells, which come in minibatches, and their data in one piece."""
+    """E[z] of cells, which come in minibatches, and their data in one piece.
+
+    The module is in eval mode, and no gradients are recorded.
+    """
     z, values, sizes = [], [], []
     for tensors in _on_device(module, blocks):
         outputs = module.inference(**module._get_inference_input(tensors))

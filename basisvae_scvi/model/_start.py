@@ -11,7 +11,7 @@ import torch
 from scvi.utils import track
 from torch import Tensor
 
-from basisvae_scvi.data import describe_location, feature_moments, warn_empty
+from basisvae_scvi.data import CellBlocks, describe_location, feature_moments, warn_empty
 from basisvae_scvi.inference import (
     ENCODER_STEPS,
     AssignmentRefresher,
@@ -170,5 +170,4 @@ class StartMixin(StartLatentMixin):
         size = min(batch_size, len(train_cells))
         for _ in range(n_batches):
             cells = np.sort(rng.choice(train_cells, size, replace=False))
-            values = dataset[list(cells)]
-            yield cells, {key: torch.as_tensor(np.asarray(v)) for key, v in values.items()}
+            yield cells, CellBlocks(dataset, cells)[0]

@@ -38,7 +38,7 @@ def default_max_epochs(n_obs: int) -> int:
 
 
 class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
-    """Starting values and training."""
+    """Training and refreshes of q(w)."""
 
     _data_splitter_cls = CellSplitter
 
@@ -70,7 +70,9 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
             Passes over the cells; by default 150 for up to 10,000 cells and fewer for more. The
             learning rates fall over them, and start anew when training is continued.
         seed
-            Seed of everything random. The same seed on the same machine gives the same numbers.
+            Seed of everything random but the starting values, which are the same for all seeds
+            unless ``init="random"``, ``objective="paper"`` or there are several latent dimensions.
+            The same seed on the same machine gives the same numbers.
             By default ``scvi.settings.seed``, else a fresh one; :attr:`seed_` tells which.
         init
             Start of z: ``"manifold"`` (diffusion map of the cells), ``"pca"``, ``"random"``, or a

@@ -25,7 +25,7 @@ _SETTLE_ROUNDS = 5
 _FIRST_SWEEPS = 10
 # Odds, in nats, that libraries have a composition where size factors are their totals: flat genes
 # must then drift as others change. Without them, it is a coin's toss whether a group that a
-# composition would make flat is one.
+# composition would make flat is one. Chosen, on few simulations.
 _COMPOSITION_ODDS = 10.0
 # How far cells may leave their place on the manifold, in standard deviations of z: farther with
 # shifts, which depend on the metric of z and hold it.
