@@ -26,6 +26,7 @@ from basisvae_scvi.inference.structure import (
     place_on_grid,
     working_evidence,
 )
+from basisvae_scvi.inference.structure._moves import Moves
 from basisvae_scvi.likelihood import get_likelihood
 from basisvae_scvi.model._constants import feature_constants
 
@@ -145,6 +146,26 @@ def test_the_bound_never_falls_and_is_in_the_history():
     assert found.totals == [found.structure.total] or np.isclose(
         found.totals[0], found.structure.total, atol=1e-6
     )
+
+
+def test_curves_that_no_gene_follows_go():
+    """Between two moves a curve may have no gene at all; merging two of them concerns none."""
+    genes, z = settled(toy_groups(seed=105, n_obs=150, n_per_group=4), "gaussian", shift=False)
+    found = find_structure(genes, [z], 0, 1).structure
+    n_curves = found.n_curves
+    combs = 3.0 * np.sin(np.outer([40.0, 55.0], genes.grid.x))
+    curves = np.concatenate([found.curves, combs])
+    crowded = genes.structure(curves, np.r_[found.complexity, -5.0, -6.0])
+    assert crowded.phi[:, -2:].sum() < 0.05
+    crowded = genes.at(found.share, crowded)
+    no_own = np.full(genes.evidence.n_genes, -np.inf)
+    moves = Moves(genes, lambda _: curves[:0], no_own, lambda *_: None)
+    nobody = np.empty(0, dtype=int)
+    merged = moves.attempt("merge", crowded, [n_curves, n_curves + 1], combs[:1], nobody)
+    assert merged.gain == pytest.approx(11.0, abs=0.5)  # what the two have cost
+    left = moves.improve(crowded)
+    assert left.n_curves == n_curves
+    assert left.bound > found.bound - 1.0
 
 
 def test_the_seed_decides():

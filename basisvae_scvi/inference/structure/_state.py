@@ -101,7 +101,8 @@ class GroupedGenes:
     def look(self, curves: np.ndarray, genes: np.ndarray):
         """Evidence of genes for curves, ``(P', K)``, with q(δ) and λ at every shift."""
         parts = []
-        for start in range(0, len(genes), _GENES_PER_BLOCK):
+        # At least one block: no gene at all may belong to the curves of a move.
+        for start in range(0, max(len(genes), 1), _GENES_PER_BLOCK):
             block = genes[start : start + _GENES_PER_BLOCK]
             evidence, scale = self.evidence.table(curves, block)
             evidence += self.grid.log_shift_prior
