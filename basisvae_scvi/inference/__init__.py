@@ -8,6 +8,7 @@ from ._frozen import FrozenCells, FrozenModel
 from ._gene_blocks import GeneFit, fit_gene_block
 from ._interrupt import GracefulStop, survive_interrupt
 from ._latent import LatentPrior, start_latent
+from ._orders import further_orders
 from ._parallel import run_jobs
 from ._plan import BasisVAETrainingPlan
 from ._pooling import PooledCells, pool_cells
@@ -49,6 +50,7 @@ __all__ = [
     "fit_basis_functions",
     "fit_encoder",
     "fit_gene_block",
+    "further_orders",
     "pair_evidence",
     "place_cells",
     "pool_cells",

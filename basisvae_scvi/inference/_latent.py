@@ -18,7 +18,7 @@ from basisvae_scvi.likelihood import Likelihood
 _N_NEIGHBORS = 15
 _ROWS_PER_BLOCK = 1024
 _N_COMPONENTS = 30
-_MIN_CELLS_FOR_GRAPH = 30
+MIN_CELLS_FOR_GRAPH = 30
 # Up to here exact neighbours take no longer than compiling and running the approximate search.
 _MAX_CELLS_FOR_EXACT_NEIGHBORS = 30_000
 
@@ -44,7 +44,7 @@ class LatentPrior:
         return LatentPrior(self.mean[cells], self.sd[cells], self.is_known[cells])
 
 
-def _normalised(matrix, size_factor: np.ndarray | None) -> np.ndarray | sparse.csr_matrix:
+def normalised(matrix, size_factor: np.ndarray | None) -> np.ndarray | sparse.csr_matrix:
     """log1p of size-normalised counts, or the data themselves."""
     values = matrix[:] if not isinstance(matrix, np.ndarray) else matrix
     if size_factor is None:
@@ -65,19 +65,19 @@ def _standardised(z: np.ndarray) -> np.ndarray:
     return (z - z.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
 
 
-def _even(z: np.ndarray) -> np.ndarray:
+def evenly_spread(z: np.ndarray) -> np.ndarray:
     """Ranks of each coordinate, spread evenly and scaled to unit variance."""
     ranks = np.argsort(np.argsort(z, axis=0, kind="stable"), axis=0, kind="stable")
     return _standardised((ranks + 0.5) / len(z))
 
 
-def _principal_components(values, n_components: int, seed: int) -> np.ndarray:
-    n_components = min(n_components, min(values.shape) - 1)
+def unfitted_pca(values, n_components: int, seed: int) -> PCA:
+    """Principal components of cells × genes, dense or sparse; as many as they can have."""
     solver = "arpack" if sparse.issparse(values) else "auto"
-    return PCA(n_components, svd_solver=solver, random_state=seed).fit_transform(values)
+    return PCA(min(n_components, min(values.shape) - 1), svd_solver=solver, random_state=seed)
 
 
-def _diffusion(components: np.ndarray, n_latent: int, seed: int) -> np.ndarray | None:
+def diffusion(components: np.ndarray, n_latent: int, seed: int) -> np.ndarray | None:
     """Leading diffusion components, or ``None`` where the neighbour graph falls apart."""
     cells = AnnData(components.astype(np.float32))
     n_neighbors = min(_N_NEIGHBORS, len(components) - 1)
@@ -135,17 +135,17 @@ def start_latent(
     rng = np.random.default_rng(seed)
     if init == "random":
         return rng.standard_normal((n_obs, n_latent))
-    values = _normalised(matrix, size_factor if likelihood.is_count else None)
+    values = normalised(matrix, size_factor if likelihood.is_count else None)
     n_wanted = max(_N_COMPONENTS, n_latent)
     if min(values.shape) <= max(2, n_latent):
         return rng.standard_normal((n_obs, n_latent))
-    components = _principal_components(values, n_wanted, seed)
+    components = unfitted_pca(values, n_wanted, seed).fit_transform(values)
     if init == "pca":
-        return _even(components[:, :n_latent])
-    diffusion = None
-    if n_obs >= _MIN_CELLS_FOR_GRAPH:
-        diffusion = _diffusion(components, n_latent, seed)
-        if diffusion is None:
+        return evenly_spread(components[:, :n_latent])
+    found = None
+    if n_obs >= MIN_CELLS_FOR_GRAPH:
+        found = diffusion(components, n_latent, seed)
+        if found is None:
             warnings.warn(
                 "The neighbour graph of the cells falls into separate parts, so z starts from "
                 "principal components. Consider one lineage at a time, or give z a start of "
@@ -153,4 +153,4 @@ def start_latent(
                 UserWarning,
                 stacklevel=2,
             )
-    return _even(components[:, :n_latent] if diffusion is None else diffusion)
+    return evenly_spread(components[:, :n_latent] if found is None else found)

@@ -28,7 +28,7 @@ from .structure import (
 )
 
 # The search looks at up to so many cells and genes; what it finds is carried over to the others.
-_MAX_CELLS = 2000
+_MAX_CELLS = 5000
 _MAX_GENES = 1000
 # Nats that a trajectory must gain over no trajectory at all. Without one, the search still gains
 # up to some tens by fitting cells and curves to noise.
@@ -156,18 +156,22 @@ class StartSearch:
             tolerance=self.module.shape_tolerance,
         )
 
-    def run(self, z: np.ndarray, n_restarts: int) -> Start:
-        """Search from cells at ``z``, shape ``(N,)``, and carry the result over to all data."""
+    def run(self, orders: list[np.ndarray], n_restarts: int) -> Start:
+        """Search from cells at places ``(N,)``, and carry the result over to all data.
+
+        Of several orders the one is taken from which a search gets farthest.
+        """
         module, rng = self.module, np.random.default_rng(self.seed)
         n_obs = self.matrix.shape[0]
         cells = np.sort(rng.choice(n_obs, min(n_obs, _MAX_CELLS), replace=False))
         values, size = _rows(self.matrix, cells), self.size[cells]
-        pooled = pool_cells(
-            values, z[cells, None], size if module.likelihood.is_count else None, seed=self.seed
-        )
-        genes = _best_seen(pooled, module.likelihood.is_count)
+        of_counts = size if module.likelihood.is_count else None
+        pooled = [pool_cells(values, z[cells, None], of_counts, seed=self.seed) for z in orders]
+        genes = _best_seen(pooled[0], module.likelihood.is_count)
+        # Orders can only be compared under one variance: the better it is told, the smaller.
+        variance = np.min([part.variance for part in pooled], axis=0)
         searched = SettledGenes(
-            self._evidence(values, size, pooled.variance, genes),
+            self._evidence(values, size, variance, genes),
             log_z_prior=self._log_z_prior(cells),
             fixed_cells=module.observed_latent,
             **self._settings(),
@@ -175,14 +179,14 @@ class StartSearch:
         # Only shifts know the metric of z, at which even ranks and normal scores are two guesses.
         knows_metric = module.observed_latent or self.prior is not None
         is_one = knows_metric or not module.genes.translation_invariant
-        starts = [z] if is_one else [z, _normal_scores(z)]
-        found = find_structure(
-            searched, [s[cells] for s in starts], self.seed, n_restarts, silent=self.silent
-        )
-        evidence, scale, shift = self._all_genes(values, size, pooled.variance, found)
-        curves = found.structure.curves
+        starts = [[z] if is_one else [z, _normal_scores(z)] for z in orders]
+        of_cells = [[places[cells] for places in order] for order in starts]
+        found = find_structure(searched, of_cells, self.seed, n_restarts, silent=self.silent)
+        evidence, scale, shift = self._all_genes(values, size, variance, found)
+        curves, places = found.structure.curves, starts[found.order][found.start]
+        is_known = module.observed_latent
         return Start(
-            z=z if module.observed_latent else self._all_cells(found, searched, genes, starts),
+            z=places if is_known else self._all_cells(found, searched, genes, places),
             points=self.grid.x,
             curves=np.exp(curves) if module.likelihood.is_count else curves,
             evidence=evidence,
@@ -211,7 +215,7 @@ class StartSearch:
             "composes": self.composes,
         }
 
-    def _all_cells(self, found: FoundStructure, searched: SettledGenes, genes, starts):
+    def _all_cells(self, found: FoundStructure, searched: SettledGenes, genes, places):
         """E[z] of all cells, given the genes of the search, shape ``(N,)``."""
         structure, evidence = found.structure, searched.evidence
         weights = evidence.cell_weights(structure.curves, structure.joint, structure.scale)
@@ -220,7 +224,7 @@ class StartSearch:
             part = block[:, genes]
             part = part.astype(np.float64) if sparse.issparse(part) else np.asarray(part, float)
             log_likelihood = evidence.cell_log_likelihood(part, self.size[rows], weights)
-            held = self._log_z_prior(rows) + anchor(self.grid, starts[found.start][rows])
+            held = self._log_z_prior(rows) + anchor(self.grid, places[rows])
             means.append(posterior(log_likelihood, held) @ self.grid.z)
         return np.concatenate(means)
 

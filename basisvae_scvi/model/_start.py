@@ -62,7 +62,8 @@ class StartMixin(StartLatentMixin):
         self._reset_module()
         logger.info("Searching the shapes of the genes")
         if self._integrates:
-            z = self._start_structure(matrix, z, size_factor, constants, n_restarts, quiet)
+            orders = self._orders(matrix, size_factor, init, z)
+            z = self._start_structure(matrix, orders, size_factor, constants, n_restarts, quiet)
         else:
             pooled = pooled_start(matrix, z, size_factor, self.seed_)
             n_obs = self.adata.n_obs
@@ -104,7 +105,7 @@ class StartMixin(StartLatentMixin):
     def _start_structure(
         self,
         matrix,
-        z: np.ndarray,
+        orders: list[np.ndarray],
         size_factor: np.ndarray | None,
         constants: FeatureConstants,
         n_restarts: int,
@@ -121,7 +122,10 @@ class StartMixin(StartLatentMixin):
             prior=self._latent_prior(),
             silent=quiet,
         )
-        start = search.run(z[:, 0], n_restarts)
+        start = search.run(orders, n_restarts)
+        if len(orders) > 1:
+            order = start.found.order + 1
+            logger.info("Of %d orders of the cells number %d tells most", len(orders), order)
         self.search_ = describe_search(start, start.searched_genes)
         if not start.has_trajectory:
             warnings.warn(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from basisvae_scvi.inference import LatentPrior, start_latent
+from basisvae_scvi.inference import LatentPrior, further_orders, start_latent
 from basisvae_scvi.module import TENSOR_KEYS
 
 INIT_METHODS = ("manifold", "pca", "random")
@@ -38,6 +38,14 @@ class StartLatentMixin:
             seed=SEARCH_SEED if init == "manifold" else self.seed_,
         )
         return self._towards_prior(z)
+
+    def _orders(self, matrix, size_factor, init: str, z: np.ndarray) -> list[np.ndarray]:
+        """The order ``z``, ``(N, 1)``, and others on the manifold that differ, each ``(N,)``."""
+        module, first = self.module, z[:, 0]
+        if module.observed_latent or init != "manifold":
+            return [first]
+        others = further_orders(matrix, size_factor, module.likelihood, first, seed=SEARCH_SEED)
+        return [first, *(self._towards_prior(order[:, None])[:, 0] for order in others)]
 
     def _given_z(self, key: str) -> np.ndarray:
         adata = self.adata

@@ -24,6 +24,7 @@ def describe_search(start: Start, genes: np.ndarray) -> dict:
     return {
         "genes": np.asarray(genes),
         "bounds": np.asarray(found.totals),
+        "order_bounds": np.asarray(found.order_totals),
         "flat_bound": float(found.flat_total),
         "assignments": [np.asarray(phi) for phi in found.assignments],
         "history": {name: list(column) for name, column in zip(names, columns, strict=True)},

@@ -70,7 +70,7 @@ def order(found, adata):
 def test_groups_of_figure_1(seed):
     adata = toy_groups(seed=seed)
     genes, z = settled(adata, "gaussian", shift=False)
-    found = find_structure(genes, [z], seed, 1)
+    found = find_structure(genes, [[z]], seed, 1)
     assert v_measure_score(adata.var["true_group"], found.structure.label) == 1.0
     assert order(found, adata) > 0.995
 
@@ -80,7 +80,7 @@ def test_groups_of_figure_1(seed):
 def test_shapes_of_figure_1_when_shifts_are_free(seed):
     adata = toy_groups(seed=seed)
     genes, z = settled(adata, "gaussian", shift=True)
-    found = find_structure(genes, [z], seed, 2)
+    found = find_structure(genes, [[z]], seed, 2)
     structure, shape = found.structure, adata.var["true_shape"].to_numpy()
     assert v_measure_score(shape, structure.label) == 1.0
     assert order(found, adata) > 0.995
@@ -93,7 +93,7 @@ def test_shapes_of_figure_1_when_shifts_are_free(seed):
 def test_one_curve_explains_figure_5():
     adata = toy_shifts(seed=5)
     genes, z = settled(adata, "gaussian", shift=True)
-    found = find_structure(genes, [z], 0, 1)
+    found = find_structure(genes, [[z]], 0, 1)
     structure = found.structure
     assert structure.n_curves == 1
     assert (structure.label == 1).all()
@@ -105,7 +105,7 @@ def test_one_curve_explains_figure_5():
 def test_counts_with_flat_genes():
     adata = simulate_counts(seed=2)
     genes, z = settled(adata, "nb", shift=True)
-    found = find_structure(genes, [z], 0, 1)
+    found = find_structure(genes, [[z]], 0, 1)
     label = found.structure.label
     assert adjusted_rand_score(adata.var["true_group"], label) > 0.95
     is_flat = (adata.var["true_shape"] == "flat").to_numpy()
@@ -123,7 +123,7 @@ def test_flat_genes_are_level_where_most_others_change(seed):
     sizes = {"n_obs": 700, "n_vars": 180, "mean_count": 0.8, "max_shift": 0.0}
     adata = simulate_counts(shapes=shapes, seed=seed, **sizes)
     genes, z = settled(adata, "nb", shift=False)
-    found = find_structure(genes, [z], 0, 1)
+    found = find_structure(genes, [[z]], 0, 1)
     is_flat = (adata.var["true_shape"] == "flat").to_numpy()
     np.testing.assert_array_equal(found.structure.label == 0, is_flat)
     # What flat genes lack of the libraries, at the places of the cells.
@@ -138,7 +138,7 @@ def test_flat_genes_are_level_where_most_others_change(seed):
 
 def test_the_bound_never_falls_and_is_in_the_history():
     genes, z = settled(toy_groups(seed=103, n_obs=200), "gaussian", shift=True)
-    found = find_structure(genes, [z], 0, 1)
+    found = find_structure(genes, [[z]], 0, 1)
     bounds = [entry.bound for entry in found.history]
     assert len(bounds) >= 3
     assert (np.diff(bounds) > -1.0).all()  # Laplace's evidence may fall by less than a nat
@@ -151,7 +151,7 @@ def test_the_bound_never_falls_and_is_in_the_history():
 def test_curves_that_no_gene_follows_go():
     """Between two moves a curve may have no gene at all; merging two of them concerns none."""
     genes, z = settled(toy_groups(seed=105, n_obs=150, n_per_group=4), "gaussian", shift=False)
-    found = find_structure(genes, [z], 0, 1).structure
+    found = find_structure(genes, [[z]], 0, 1).structure
     n_curves = found.n_curves
     combs = 3.0 * np.sin(np.outer([40.0, 55.0], genes.grid.x))
     curves = np.concatenate([found.curves, combs])
@@ -181,7 +181,7 @@ def test_the_seed_decides():
 
 def _with_start(pair):
     genes, z = pair
-    return genes, [z]
+    return genes, [[z]]
 
 
 def train(adata, *, max_epochs=2, brief=True, **arguments):

@@ -57,12 +57,14 @@ class FoundStructure:
         Log factor of the size factors over the grid of z, shape ``(G,)``.
     totals
         Total of every restart.
+    order_totals
+        Total of one restart from every order of the cells; all restarts begin at the best one.
     assignments
         φ of every restart, each ``(P, K_r + 1)``.
     history
         Accepted moves of all restarts.
-    start
-        Index of the places that the best one started from.
+    order, start
+        Which order, and which places of that order, the best one started from.
     """
 
     grid: CurveGrid
@@ -70,8 +72,10 @@ class FoundStructure:
     flat_total: float
     composition: np.ndarray
     totals: list[float]
+    order_totals: list[float]
     assignments: list[np.ndarray]
     history: list[HistoryEntry]
+    order: int
     start: int
 
 
@@ -289,7 +293,7 @@ def _search_once(
 
 def find_structure(
     genes: SettledGenes,
-    starts: list[np.ndarray],
+    orders: list[list[np.ndarray]],
     seed: int,
     n_restarts: int,
     *,
@@ -302,38 +306,51 @@ def find_structure(
     ----------
     genes
         Genes and cells; left with the cells where the best structure has them.
-    starts
-        Places of the cells to start from, each ``(N,)``; restarts take turns with them.
+    orders
+        Orders of the cells to choose from, each as one or several lists of their places, ``(N,)``.
+        One search from each shows which to take; restarts take turns with its places.
     seed
         Seed.
     n_restarts
-        Number of searches.
+        Number of searches from the order that is taken.
     n_jobs
         Searches at a time; see :func:`basisvae_scvi.inference.run_jobs`.
     silent
         Whether to show no progress.
     """
     seeds = np.random.SeedSequence(seed).spawn(n_restarts)
-    tasks = [(genes, starts[i % len(starts)], child, i) for i, child in enumerate(seeds)]
-    outcomes = run_jobs(
-        _search_once,
-        tasks,
-        n_tasks=n_restarts,
-        n_jobs=n_jobs,
-        description="Searching structure",
-        silent=silent,
-    )
+
+    def search(tasks: list[tuple[np.ndarray, int]], description: str) -> list[_Outcome]:
+        return run_jobs(
+            _search_once,
+            [(genes, places, seeds[i], i) for places, i in tasks],
+            n_tasks=len(tasks),
+            n_jobs=n_jobs,
+            description=description,
+            silent=silent,
+        )
+
+    trials, order = [], 0
+    if len(orders) > 1:
+        trials = search([(places[0], 0) for places in orders], "Comparing orders")
+        order = int(np.argmax([trial.structure.total for trial in trials]))
+    starts = orders[order]
+    outcomes = trials[order : order + 1]
+    left = range(len(outcomes), n_restarts)
+    outcomes += search([(starts[i % len(starts)], i) for i in left], "Searching structure")
     winner = int(np.argmax([outcome.structure.total for outcome in outcomes]))
     best = outcomes[winner]
     level = flat_total(genes, len(starts[0]))
     genes.evidence.set_composition(best.composition, best.composition_complexity)
     return FoundStructure(
-        genes.grid,
-        genes.at(best.structure.share, best.structure),
-        level,
-        best.composition,
-        [outcome.structure.total for outcome in outcomes],
-        [outcome.structure.phi for outcome in outcomes],
-        [entry for outcome in outcomes for entry in outcome.history],
-        winner % len(starts),
+        grid=genes.grid,
+        structure=genes.at(best.structure.share, best.structure),
+        flat_total=level,
+        composition=best.composition,
+        totals=[outcome.structure.total for outcome in outcomes],
+        order_totals=[trial.structure.total for trial in trials or outcomes[:1]],
+        assignments=[outcome.structure.phi for outcome in outcomes],
+        history=[entry for outcome in outcomes for entry in outcome.history],
+        order=order,
+        start=winner % len(starts),
     )
