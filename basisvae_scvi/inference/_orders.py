@@ -36,7 +36,7 @@ def _scattered(values, rng: np.random.Generator):
     values = values[rng.permutation(n_rows)]
     offset = rng.integers(n_rows, size=n_columns)
     if not sparse.issparse(values):
-        turned = (np.arange(n_rows)[:, None] + offset) % n_rows
+        turned = (np.arange(n_rows)[:, None] - offset) % n_rows
         return np.take_along_axis(values, turned, axis=0)
     entries = values.tocoo()
     row = (entries.row + offset[entries.col]) % n_rows

@@ -168,6 +168,20 @@ def test_curves_that_no_gene_follows_go():
     assert left.bound > found.bound - 1.0
 
 
+def test_of_two_orders_the_one_is_taken_that_tells_more():
+    adata = toy_groups(seed=106, n_obs=200, n_per_group=4)
+    genes, z = settled(adata, "gaussian", shift=False)
+    folded = (np.abs(z) - np.abs(z).mean()) / np.abs(z).std()
+    found = find_structure(genes, [[folded], [z]], 0, 2)
+    assert (found.order, len(found.order_totals), len(found.totals)) == (1, 2, 2)
+    assert found.order_totals[1] > found.order_totals[0] + 50
+    assert found.totals[0] == found.order_totals[1]
+    assert order(found, adata) > 0.99
+    alone = find_structure(genes, [[z]], 0, 2)
+    assert alone.order == 0
+    assert alone.totals == found.totals  # orders that are not taken leave no trace
+
+
 def test_the_seed_decides():
     adata = toy_groups(seed=104, n_obs=150, n_per_group=4)
     first, second = (
@@ -212,6 +226,18 @@ def test_the_module_takes_over_what_was_found():
     history = model.get_search_history()
     assert history["bound"].iloc[-1] == search["bounds"][0] > search["flat_bound"] + 100
     assert history["n_used_bases"].iloc[-1] == 4
+
+
+@pytest.mark.slow
+def test_cells_that_the_first_order_folds_are_unfolded():
+    shapes = ("peak", "down", "double")
+    sizes = {"n_obs": 300, "n_vars": 200, "mean_count": 1.0, "max_shift": 0.0}
+    adata = simulate_counts(shapes=shapes, seed=3, **sizes)
+    model = train(adata, n_basis=10)
+    agreement = spearmanr(model.get_latent_representation()[:, 0], adata.obs["true_z"]).statistic
+    assert abs(agreement) > 0.95
+    assert len(model.search_["order_bounds"]) > 1
+    assert model.search_["bounds"][0] == model.search_["order_bounds"].max()
 
 
 def test_composition_is_interpolated_between_its_points():
