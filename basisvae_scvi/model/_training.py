@@ -75,7 +75,8 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
             The same seed on the same machine gives the same numbers.
             By default ``scvi.settings.seed``, else a fresh one; :attr:`seed_` tells which.
         init
-            Start of z: ``"manifold"`` (diffusion map of the cells), ``"pca"``, ``"random"``, or a
+            Start of z: ``"manifold"`` (diffusion map of the cells; of those of up to three views,
+            the one from which the genes are explained best), ``"pca"``, ``"random"``, or a
             column of ``.obs`` / key of ``.obsm``. Not used with an observed z, for query models,
             or when training is continued.
         n_restarts
