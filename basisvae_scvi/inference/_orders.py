@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 from scipy.stats import spearmanr
+from sklearn.utils.sparsefuncs import inplace_column_scale, mean_variance_axis
 
 from basisvae_scvi.likelihood import Likelihood
 
@@ -19,7 +20,7 @@ from ._latent import MIN_CELLS_FOR_GRAPH, diffusion, evenly_spread, normalised, 
 
 # Beyond, neighbour graphs take longer than their worth: nothing else in a search grows with cells.
 _MAX_CELLS = 20_000
-_MAX_CELLS_FOR_NOISE = 3_000
+_MAX_CELLS_FOR_NOISE = 2_000
 _MAX_COMPONENTS = 30
 _MIN_COMPONENTS = 2
 # Orders whose rank correlation is above this are one.
@@ -46,7 +47,7 @@ def _scattered(values, rng: np.random.Generator):
 def n_significant_components(values, *, seed: int) -> int:
     """Number of principal components that vary more than any of shuffled genes.
 
-    Parallel analysis (Horn 1965, Psychometrika 30, 179), on up to 3,000 of the cells.
+    Parallel analysis (Horn 1965, Psychometrika 30, 179), on up to 2,000 of the cells.
 
     Parameters
     ----------
@@ -70,12 +71,10 @@ def n_significant_components(values, *, seed: int) -> int:
 
 
 def _bring_to_one_variance(values):
-    """Scale the columns in place."""
+    """Scale the columns, of sparse values in place."""
     if sparse.issparse(values):
-        mean = np.asarray(values.mean(axis=0)).ravel()
-        square = np.asarray(values.multiply(values).mean(axis=0)).ravel()
-        sd = np.sqrt(np.maximum(square - mean**2, 0.0))
-        values.data /= np.where(sd > 0, sd, 1.0)[values.indices]
+        sd = np.sqrt(mean_variance_axis(values, axis=0)[1])
+        inplace_column_scale(values, 1.0 / np.where(sd > 0, sd, 1.0))
         return values
     sd = values.std(axis=0)
     return values / np.where(sd > 0, sd, 1.0)
