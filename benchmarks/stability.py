@@ -3,7 +3,8 @@
 Fits each marrow lineage with default arguments (K = 50) and one seed after the other, and
 compares the clusters of every pair of fits. `train` looks for the structure from a fixed seed, so
 that users who differ in `seed=` get the same groups; `--search-seeds` gives that search a new
-seed as well, and measures how far it would depend on one. Compares z with Slingshot's
+seed as well, and measures how far it would depend on one. The searches of one fit (`--n-restarts`)
+are compared as well. Compares z with Slingshot's
 pseudotime as well.
 
     python benchmarks/stability.py marrow_cd34_palantir.h5ad --seeds 10 --output stability.json
@@ -59,9 +60,17 @@ def fit(path: str, lineage: str, shift: bool, seed: int, arguments: argparse.Nam
         "confidence": float(clusters["confidence"].mean()),
         "restart_bounds": model.search_["bounds"].tolist(),
         "flat_bound": model.search_["flat_bound"],
+        "restarts": agreement_of_restarts(model.search_["assignments"]),
         "labels": clusters["cluster"].astype(str).tolist(),
         "confidences": clusters["confidence"].round(4).tolist(),
     }
+
+
+def agreement_of_restarts(assignments: list[np.ndarray]) -> dict:
+    """V-measures of all pairs of searches of one fit, over the genes that they looked at."""
+    labels = [phi.argmax(1) for phi in assignments]
+    values = [v_measure_score(a, b) for a, b in combinations(labels, 2)]
+    return {"median": median(values), "min": min(values)} if values else {}
 
 
 def agreement(fits: list[dict]) -> dict:

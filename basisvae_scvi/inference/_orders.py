@@ -18,7 +18,7 @@ from basisvae_scvi.likelihood import Likelihood
 
 from ._latent import MIN_CELLS_FOR_GRAPH, diffusion, evenly_spread, normalised, unfitted_pca
 
-# Beyond, neighbour graphs take longer than their worth: nothing else in a search grows with cells.
+# More cells fold less easily, and every further graph takes as long as the first. Chosen.
 _MAX_CELLS = 20_000
 _MAX_CELLS_FOR_NOISE = 2_000
 _MAX_COMPONENTS = 30
@@ -58,7 +58,7 @@ def n_significant_components(values, *, seed: int) -> int:
 
     Returns
     -------
-    At least 2, at most 30 of them are looked at.
+    2 to 30.
     """
     rng = np.random.default_rng(seed)
     n_obs = values.shape[0]

@@ -6,7 +6,7 @@ from scipy import sparse
 from basisvae_scvi.inference._latent import normalised
 
 
-def test_counts_arenormalised_in_a_copy():
+def test_counts_are_normalised_in_a_copy():
     rng = np.random.default_rng(0)
     counts = sparse.csr_matrix(rng.poisson(0.3, (2500, 20)).astype(np.float32))
     before, size = counts.copy(), rng.uniform(0.5, 2.0, 2500)

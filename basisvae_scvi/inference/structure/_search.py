@@ -337,7 +337,8 @@ def find_structure(
     starts = orders[order]
     outcomes = trials[order : order + 1]
     left = range(len(outcomes), n_restarts)
-    outcomes += search([(starts[i % len(starts)], i) for i in left], "Searching structure")
+    if left:
+        outcomes += search([(starts[i % len(starts)], i) for i in left], "Searching structure")
     winner = int(np.argmax([outcome.structure.total for outcome in outcomes]))
     best = outcomes[winner]
     level = flat_total(genes, len(starts[0]))
