@@ -40,7 +40,7 @@ class StartLatentMixin:
         return self._towards_prior(z)
 
     def _orders(self, matrix, size_factor, init: str, z: np.ndarray) -> list[np.ndarray]:
-        """The order ``z``, ``(N, 1)``, and others on the manifold that differ, each ``(N,)``."""
+        """The order ``z``, ``(N, 1)``, and paths through the cells that differ, each ``(N,)``."""
         module, first = self.module, z[:, 0]
         if module.observed_latent or init != "manifold":
             return [first]

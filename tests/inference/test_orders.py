@@ -1,4 +1,6 @@
-"""Orders of the cells to choose from: significant components, views that differ."""
+"""Orders to choose from: significant components, shortest paths, views that differ."""
+
+from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
@@ -6,11 +8,14 @@ from scipy import sparse
 from scipy.stats import spearmanr
 
 from basisvae_scvi.datasets import simulate_counts, toy_groups
-from basisvae_scvi.inference import further_orders, start_latent
+from basisvae_scvi.inference import _orders, further_orders, start_latent
 from basisvae_scvi.inference._orders import (
-    _bring_to_one_variance,
+    _along,
+    _scaled,
     _scattered,
+    _spread,
     n_significant_components,
+    shortest_path,
 )
 from basisvae_scvi.likelihood import get_likelihood
 
@@ -53,10 +58,40 @@ def test_shuffled_genes_keep_their_values_and_lose_one_another():
 def test_genes_are_brought_to_one_variance(form):
     values = planted(2) * np.geomspace(0.01, 100.0, 60)
     values[:, 7] = 0.0
-    found = _bring_to_one_variance(form(values))
+    found = form(values)
+    found = _scaled(found, _spread(found))
     found = found.toarray() if sparse.issparse(found) else found
     expected = np.where(np.arange(60) == 7, 0.0, 1.0)
     np.testing.assert_allclose(found.std(axis=0), expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_path_is_the_shortest_of_all(seed):
+    points = np.random.default_rng(seed).normal(size=(7, 3))
+    distance = np.linalg.norm(points[:, None] - points, axis=2)
+
+    def length(path):
+        return sum(distance[a, b] for a, b in pairwise(path))
+
+    path = shortest_path(distance)
+    assert sorted(path) == list(range(7))
+    shortest = min(map(length, permutations(range(7))))
+    np.testing.assert_allclose(length(path), shortest, rtol=1e-12)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_a_path_of_one_or_two_points(n):
+    assert sorted(shortest_path(np.ones((n, n)) - np.eye(n))) == list(range(n))
+
+
+def test_places_along_a_line_are_those_of_its_nearest_point():
+    rng = np.random.default_rng(0)
+    line, places = rng.normal(size=(5, 3)), rng.normal(size=(200, 3))
+    length = np.r_[0.0, np.linalg.norm(np.diff(line, axis=0), axis=1).cumsum()]
+    fine = np.linspace(0.0, length[-1], 20_001)
+    points = np.column_stack([np.interp(fine, length, axis) for axis in line.T])
+    nearest = np.linalg.norm(points - places[:, None], axis=2).argmin(1)
+    np.testing.assert_allclose(_along(line, places), fine[nearest], atol=2 * fine[1])
 
 
 def folded():
@@ -90,6 +125,16 @@ def test_orders_that_agree_are_one():
     assert len(orders_of(simulate_counts(seed=3, n_obs=500), NB)) == 1
 
 
-def test_without_a_graph_there_is_one_order():
+def test_cells_beyond_those_of_the_path_are_put_along_it(monkeypatch):
+    adata = folded()
+    full = orders_of(adata, NB)
+    monkeypatch.setattr(_orders, "_MAX_CELLS", 200)
+    part = orders_of(adata, NB)
+    truth = adata.obs["true_z"]
+    assert max(abs(spearmanr(z, truth).statistic) for z in part) > 0.95
+    assert len(part[1]) == len(full[1]) == adata.n_obs
+
+
+def test_of_a_few_cells_there_is_one_order():
     values = planted(2, n_obs=20)
     assert further_orders(values, None, GAUSSIAN, np.arange(20.0), seed=0) == []
