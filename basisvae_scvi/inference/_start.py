@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from scipy import sparse
-from scipy.special import logsumexp, ndtri
+from scipy.special import logsumexp
 
 from basisvae_scvi.data import iter_rows
 from basisvae_scvi.likelihood import Pairs
 from basisvae_scvi.module import BasisVAEModule, FeatureConstants
 
 from ._latent import LatentPrior
+from ._metric import even_change, normal_scores
 from ._pooling import PooledCells, pool_cells
 from ._warm_start import fit_basis_functions
 from .structure import (
@@ -139,6 +140,9 @@ class StartSearch:
         n_obs = matrix.shape[0]
         self.size = np.ones(n_obs) if size_factor is None else np.maximum(size_factor, 1e-6)
         self.grid = CurveGrid(module.genes.translation_invariant)
+        # Shifts tell the metric of z, where nobody else does.
+        is_told = module.observed_latent or prior is not None
+        self.finds_metric = module.genes.translation_invariant and not is_told
 
     def _part(self, genes: np.ndarray) -> FeatureConstants:
         c = self.constants
@@ -174,12 +178,12 @@ class StartSearch:
             self._evidence(values, size, variance, genes),
             log_z_prior=self._log_z_prior(cells),
             fixed_cells=module.observed_latent,
+            learns_prior=self.finds_metric,
             **self._settings(),
         )
-        # Only shifts know the metric of z, at which even ranks and normal scores are two guesses.
-        knows_metric = module.observed_latent or self.prior is not None
-        is_one = knows_metric or not module.genes.translation_invariant
-        starts = [[z] if is_one else [z, _normal_scores(z)] for z in orders]
+        starts = [
+            self._guesses(z, part, len(cells)) for z, part in zip(orders, pooled, strict=True)
+        ]
         of_cells = [[places[cells] for places in order] for order in starts]
         found = find_structure(searched, of_cells, self.seed, n_restarts, silent=self.silent)
         evidence, scale, shift = self._all_genes(values, size, variance, found)
@@ -198,6 +202,12 @@ class StartSearch:
             found=found,
             searched_genes=genes,
         )
+
+    def _guesses(self, order: np.ndarray, pooled: PooledCells, n_pooled: int) -> list[np.ndarray]:
+        """Where the cells may be in this order, best guess first, each ``(N,)``."""
+        if not self.finds_metric:
+            return [order]
+        return [even_change(order, pooled, n_pooled), normal_scores(order), order]
 
     def _log_z_prior(self, cells) -> np.ndarray:
         """Log prior of z of some cells over the grid, shape ``(G,)`` or ``(N, G)``."""
@@ -219,12 +229,14 @@ class StartSearch:
         """E[z] of all cells, given the genes of the search, shape ``(N,)``."""
         structure, evidence = found.structure, searched.evidence
         weights = evidence.cell_weights(structure.curves, structure.joint, structure.scale)
+        learned = searched.log_prior_at(structure.share) if searched.learns_prior else None
         means = []
         for rows, block in iter_rows(self.matrix):
             part = block[:, genes]
             part = part.astype(np.float64) if sparse.issparse(part) else np.asarray(part, float)
             log_likelihood = evidence.cell_log_likelihood(part, self.size[rows], weights)
-            held = self._log_z_prior(rows) + anchor(self.grid, places[rows])
+            prior = self._log_z_prior(rows) if learned is None else learned
+            held = prior + anchor(self.grid, places[rows])
             means.append(posterior(log_likelihood, held) @ self.grid.z)
         return np.concatenate(means)
 
@@ -262,11 +274,6 @@ def _gain(found: FoundStructure, coarseness: np.ndarray) -> float:
     structure = found.structure
     of_genes = (structure.phi * (structure.evidence - structure.evidence[:, :1])).sum(1)
     return structure.total - found.flat_total + float(of_genes @ (coarseness - 1.0))
-
-
-def _normal_scores(z: np.ndarray) -> np.ndarray:
-    ranks = np.argsort(np.argsort(z, kind="stable"), kind="stable")
-    return ndtri((ranks + 0.5) / len(z))
 
 
 @torch.no_grad()

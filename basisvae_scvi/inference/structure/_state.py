@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.special import digamma, gammaln, softmax
 
-from ._cells import divergence, posterior
+from ._cells import divergence, learned_prior, posterior
 from ._evidence import ScaleMoments, WorkingEvidence
 
 _MAX_FIXED_POINT_STEPS = 60
@@ -208,6 +208,10 @@ class SettledGenes(GroupedGenes):
         Log prior of the cells over the grid, shape ``(G,)`` or ``(N, G)``.
     fixed_cells
         Whether cells stay in place, as for an observed z.
+    learns_prior
+        Whether the prior goes along with the cells, :func:`learned_prior`: that of shifts, which
+        depend on the metric of z. Under N(0, 1) alone, a z that is stretched where many cells are
+        costs less than the true one, and shapes do not fit each other on it.
 
     Attributes
     ----------
@@ -218,24 +222,35 @@ class SettledGenes(GroupedGenes):
     """
 
     def __init__(
-        self, evidence: WorkingEvidence, *, log_z_prior: np.ndarray, fixed_cells: bool, **kwargs
+        self,
+        evidence: WorkingEvidence,
+        *,
+        log_z_prior: np.ndarray,
+        fixed_cells: bool,
+        learns_prior: bool = False,
+        **kwargs,
     ):
         super().__init__(evidence, **kwargs)
         self.log_z_prior, self.fixed_cells = log_z_prior, fixed_cells
+        self.learns_prior = learns_prior
         self.log_anchor = np.zeros(1)
+
+    def log_prior_at(self, share: np.ndarray) -> np.ndarray:
+        """Log prior over the grid for cells at these places; see ``learns_prior``."""
+        return learned_prior(self.grid, share) if self.learns_prior else self.log_z_prior
 
     def place(self, structure: Structure) -> np.ndarray:
         """Exact q(z) of all cells given the genes, shape ``(N, G)``."""
         evidence = self.evidence
         weights = evidence.cell_weights(structure.curves, structure.joint, structure.scale)
         log_likelihood = evidence.cell_log_likelihood(evidence.values, evidence.size, weights)
-        return posterior(log_likelihood, self.log_z_prior + self.log_anchor)
+        return posterior(log_likelihood, self.log_prior_at(structure.share) + self.log_anchor)
 
     def at(self, share: np.ndarray, structure: Structure) -> Structure:
         """The structure for cells at other places."""
         self.evidence.pool(share)
         again = self.structure(structure.curves, structure.complexity)
-        paid = 0.0 if self.fixed_cells else divergence(share, self.log_z_prior)
+        paid = 0.0 if self.fixed_cells else divergence(share, self.log_prior_at(share))
         return replace(again, share=share, total=again.bound - paid)
 
     def settle(self, structure: Structure, n_rounds: int, n_sweeps: int = 1) -> Structure:
