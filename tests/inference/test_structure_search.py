@@ -253,7 +253,7 @@ def test_composition_is_interpolated_between_its_points():
 
 def test_evidence_table_agrees_with_the_sums_over_its_grid():
     """Volume is evidence less optimum; mean and spread of δ are those of its posterior."""
-    adata = simulate_counts(n_obs=300, n_vars=24, mean_count=3.0, seed=107)
+    adata = simulate_counts(n_obs=300, n_vars=24, mean_count=1.0, seed=107)
     model = train(adata, n_basis=5, translation_invariant=True)
     module = model.module
     z = model.orientation_ * model.get_latent_representation()[:, 0]
@@ -281,7 +281,7 @@ def test_evidence_table_agrees_with_the_sums_over_its_grid():
     is_narrow = sd < 0.09  # sums over the grid are no integral any more
     np.testing.assert_allclose(table.evidence[~is_narrow, 2], total[~is_narrow], rtol=1e-10)
     is_wide = sd > 0.21  # others are read off a parabola
-    assert is_wide.sum() >= 3
+    assert is_wide.sum() >= 2
     np.testing.assert_allclose(posterior.shift_mean[is_wide, 2], mean[is_wide], atol=1e-10)
     np.testing.assert_allclose(posterior.shift_mean[:, 2], mean, atol=0.05)
     np.testing.assert_allclose(posterior.shift_sd[is_wide, 2], sd[is_wide], atol=1e-8)
