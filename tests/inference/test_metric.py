@@ -78,6 +78,7 @@ def test_cells_pay_less_where_they_are():
     assert divergence(share, learned_prior(grid, share)) < divergence(share, grid.log_z_prior)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", [toy_groups, simulate_counts])
 def test_shapes_are_found_among_cells_of_uneven_density(draw):
     adata = draw(seed=3002, z_distribution="uneven")
