@@ -60,15 +60,21 @@ def normalised(matrix, size_factor: np.ndarray | None) -> np.ndarray | sparse.cs
     return normalised
 
 
-def _standardised(z: np.ndarray) -> np.ndarray:
+def quantiles(z: np.ndarray) -> np.ndarray:
+    """Ranks of each coordinate as fractions of (0, 1)."""
+    ranks = np.argsort(np.argsort(z, axis=0, kind="stable"), axis=0, kind="stable")
+    return (ranks + 0.5) / len(z)
+
+
+def standardised(z: np.ndarray) -> np.ndarray:
+    """Each coordinate brought to mean 0 and variance 1, where it varies."""
     spread = z.std(axis=0)
     return (z - z.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
 
 
 def evenly_spread(z: np.ndarray) -> np.ndarray:
     """Ranks of each coordinate, spread evenly and scaled to unit variance."""
-    ranks = np.argsort(np.argsort(z, axis=0, kind="stable"), axis=0, kind="stable")
-    return _standardised((ranks + 0.5) / len(z))
+    return standardised(quantiles(z))
 
 
 def unfitted_pca(values, n_components: int, seed: int) -> PCA:

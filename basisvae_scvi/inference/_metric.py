@@ -10,26 +10,23 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ndtri
 
+from ._latent import quantiles, standardised
 from ._pooling import PooledCells
 
+# Share of the cells over which the speed of the genes is averaged. Chosen, as the others here.
 _BANDWIDTH = 0.06
 _MIN_POOLS_PER_BANDWIDTH = 1.5
 _MAX_COMPONENTS = 10
 _MIN_COMPONENTS = 2
+_MIN_POOLS = 3
 # Of the mean speed: where nothing is seen to change, z goes on none the less.
 _MIN_SPEED = 0.1
 _N_POINTS = 201
 
 
-def _quantiles(order: np.ndarray) -> np.ndarray:
-    """Ranks as fractions of (0, 1)."""
-    ranks = np.argsort(np.argsort(order, kind="stable"), kind="stable")
-    return (ranks + 0.5) / len(order)
-
-
 def normal_scores(order: np.ndarray) -> np.ndarray:
     """Places at which cells in this order are N(0, 1), shape ``(N,)``."""
-    return ndtri(_quantiles(order))
+    return ndtri(quantiles(order))
 
 
 def _course(pooled: PooledCells, cells_per_pool: float) -> np.ndarray:
@@ -76,13 +73,16 @@ def even_change(order: np.ndarray, pooled: PooledCells, n_pooled_cells: int) -> 
 
     Returns
     -------
-    Shape ``(N,)``, of mean 0 and variance 1, in the same order.
+    Shape ``(N,)``, of mean 0 and variance 1, in the same order; normal scores of less than three
+    pools and where nothing changes.
     """
-    if len(pooled.total) < 3:
+    if len(pooled.total) < _MIN_POOLS:
         return normal_scores(order)
     at = np.linspace(0.0, 1.0, _N_POINTS)
     speed = _speed(_course(pooled, n_pooled_cells / len(pooled.total)), at)
+    if not speed.any():  # nothing changes at all
+        return normal_scores(order)
     speed = np.maximum(speed, _MIN_SPEED * speed.mean())
     length = np.concatenate([[0.0], np.cumsum(speed[1:] + speed[:-1])])
-    places = np.interp(_quantiles(order), at, length)
-    return (places - places.mean()) / places.std()
+    places = np.interp(quantiles(order), at, length)
+    return standardised(places)

@@ -58,6 +58,12 @@ def test_of_a_few_pools_places_are_normal_scores():
     np.testing.assert_allclose(np.sort(found), norm.ppf((np.arange(12) + 0.5) / 12))
 
 
+def test_where_nothing_changes_places_are_normal_scores():
+    order = np.random.default_rng(0).normal(size=100)
+    pooled = pool_cells(np.ones((100, 4)), order[:, None], None)
+    np.testing.assert_array_equal(even_change(order, pooled, 100), normal_scores(order))
+
+
 def test_the_prior_goes_half_way_to_the_cells():
     grid, rng = CurveGrid(True), np.random.default_rng(0)
     z = rng.normal(-1.0, 0.5, 4000)
