@@ -216,7 +216,13 @@ class PairEvidence:
         self.curves = curves
 
     def joint_variances(
-        self, label: np.ndarray, shift: np.ndarray, scale: np.ndarray, z_sd: np.ndarray | None
+        self,
+        label: np.ndarray,
+        shift: np.ndarray,
+        scale: np.ndarray,
+        z_sd: np.ndarray | None,
+        *,
+        has_unit: bool,
     ) -> GeneVariances:
         """Variances of δ and log λ under the basis of each gene, each ``(P,)``.
 
@@ -228,6 +234,8 @@ class PairEvidence:
             δ and λ there.
         z_sd
             Standard deviations of the priors of z, shape ``(N,)``; ``None`` for an observed z.
+        has_unit
+            Whether z is measured in its own standard deviation over the cells.
         """
         step = -(-len(self.z) // _MAX_JOINT_CELLS)
         cells = np.arange(0, len(self.z), step)
@@ -247,6 +255,7 @@ class PairEvidence:
             placed,
             weight=self.weight * len(self.z) / len(cells),
             free=self._free,
+            has_unit=has_unit,
         )
         result = GeneVariances(*np.full((4, self.n_genes), np.nan))
         for k, found in zip(used, variances, strict=True):

@@ -11,6 +11,9 @@ for a curve f = U w with w ~ N(0, I). Counts have η = log μ and a = t = 1; oth
 a = λ m and t = η. Genes of different curves have nothing but z in common, and cells nothing but
 curves and genes. So the precision of curves and genes is one of blocks, less a term of as many
 ranks as there are cells, and Woodbury's identity gives the marginal variances.
+
+The likelihood leaves the unit of z open. A free z is measured in its own standard deviation over
+the cells, and δ with it; so Σ_n (z_n - z̄) dz_n = 0, and what is open is no uncertainty of δ.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from .structure import STEP, CurveGrid, Predictor, SmoothPrior
 
 # The prior of the curves, where the data say nothing of them.
 _PRIOR = {"length": 0.8, "slope": 3.0, "level": 0.5}
-# Precision of what is known: the size of a curve, and λ and δ of models without.
+# Precision of what is known: the size of a curve, the unit of z, and λ and δ of models without.
 _KNOWN = 1e6
 
 
@@ -179,6 +182,7 @@ def joint_variances(
     *,
     weight: float,
     free: tuple[bool, bool],
+    has_unit: bool,
 ) -> list[GeneVariances]:
     """Marginal variances of δ and log λ, z and curves integrated out.
 
@@ -196,6 +200,8 @@ def joint_variances(
         Number of cells that each of these stands for.
     free
         Whether the model has shifts, and scales.
+    has_unit
+        Whether z is measured in its own standard deviation.
     """
     basis = SmoothPrior.of(grid.x, **_PRIOR).basis
     parts = [_information(grid, basis, z, genes, weight, free) for genes in placed]
@@ -204,6 +210,9 @@ def joint_variances(
     if z_precision is not None:
         inner = np.diag((z_precision + sum(part.cells for part in parts)) / weight)
         inner -= sum(block.through for block in solved)
+        if has_unit:
+            from_mean = z - z.mean()
+            inner += _KNOWN * np.outer(from_mean, from_mean)
         of_z = np.linalg.inv(np.linalg.cholesky(0.5 * (inner + inner.T))).T
     results = []
     for block in solved:

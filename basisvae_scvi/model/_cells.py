@@ -214,6 +214,10 @@ class CellsMixin:
             self.latent_range_ = (float(z.min()), float(z.max()))
             self.latent_reference_ = np.linspace(low, high, _N_REFERENCE)[:, None]
 
+    def _has_free_latent(self) -> bool:
+        """Whether the unit and the direction of z are ours to choose."""
+        return not (self.module.observed_latent or self.module.anchored_latent)
+
     def _remember_latent(self) -> None:
         """Fix the unit of z, keep its span, and let the gene that follows z most closely rise.
 
@@ -224,7 +228,7 @@ class CellsMixin:
         self.orientation_, module = 1, self.module
         mean, variance = self.get_latent_representation(return_dist=True)
         z = mean.astype(np.float64)
-        is_free = not (module.observed_latent or module.anchored_latent)
+        is_free = self._has_free_latent()
         if is_free and module.n_latent == 1:
             unit = float(np.sqrt(z.var() + variance.mean(dtype=np.float64)))
             rescale_latent(module, unit)

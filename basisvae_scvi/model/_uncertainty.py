@@ -55,7 +55,13 @@ class UncertaintyMixin:
         with torch.no_grad():
             scale = module.genes.scales(module.n_basis).double().cpu().numpy()[rows, internal]
         shift = posterior.shift_mean[rows, internal]
-        joint = evidence.joint_variances(internal, shift, scale, self._latent_prior_sd(cells))
+        joint = evidence.joint_variances(
+            internal,
+            shift,
+            scale,
+            self._latent_prior_sd(cells),
+            has_unit=self._has_free_latent(),
+        )
         at = rows[label > 0], internal[label > 0]
         added = np.sqrt(joint.added_shift[at[0]])
         posterior.scale_sd[at] = np.hypot(

@@ -31,7 +31,7 @@ def place(rng, grid, z, n_genes, kind):
     return PlacedGenes(curve, grid.weights * np.exp(0.1 * curve), shift, scale, predictor)
 
 
-def dense(grid, z, z_precision, placed, weight, free):
+def dense(grid, z, z_precision, placed, weight, free, has_unit):
     """Covariance by inversion: z of every copy of a cell, then curves with their genes."""
     basis = SmoothPrior.of(grid.x, **_PRIOR).basis
     n_z = 0 if z_precision is None else N * weight
@@ -39,6 +39,9 @@ def dense(grid, z, z_precision, placed, weight, free):
     precision = np.zeros((n_z + sum(n_own),) * 2)
     if n_z:
         precision[np.arange(n_z), np.arange(n_z)] = np.tile(z_precision, weight)
+        if has_unit:
+            from_mean = np.tile(z - z.mean(), weight)
+            precision[:n_z, :n_z] += _KNOWN * np.outer(from_mean, from_mean)
     first, places = n_z, []
     for genes, size in zip(placed, n_own, strict=True):
         r, m = basis.shape[1], len(genes.shift)
@@ -76,14 +79,17 @@ def dense(grid, z, z_precision, placed, weight, free):
 @pytest.mark.parametrize("kind", ["counts", "gaussian"])
 @pytest.mark.parametrize("weight", [1, 3])
 @pytest.mark.parametrize("free", [(True, True), (True, False), (False, True)])
-@pytest.mark.parametrize("observed", [False, True])
-def test_deviations_are_those_of_the_whole_inverse(kind, weight, free, observed):
+@pytest.mark.parametrize("of_z", ["free", "anchored", "observed"])
+def test_deviations_are_those_of_the_whole_inverse(kind, weight, free, of_z):
     rng, grid = np.random.default_rng(weight), CurveGrid(True)
     z = STEP * rng.integers(-30, 31, N)
-    precision = None if observed else rng.uniform(0.5, 4.0, N)
+    precision = None if of_z == "observed" else rng.uniform(0.5, 4.0, N)
     placed = [place(rng, grid, z, m, kind) for m in SIZES]
-    found = joint_variances(grid, z, precision, placed, weight=weight, free=free)
-    expected = dense(grid, z, precision, placed, weight, free)
+    has_unit = of_z == "free"
+    found = joint_variances(
+        grid, z, precision, placed, weight=weight, free=free, has_unit=has_unit
+    )
+    expected = dense(grid, z, precision, placed, weight, free, has_unit)
     for ours, (shift, scale) in zip(found, expected, strict=True):
         if free[0]:
             sd = np.sqrt(ours.shift + ours.added_shift)
@@ -97,9 +103,13 @@ def test_what_z_adds_is_more_than_nothing_and_gone_where_z_is_observed():
     rng, grid = np.random.default_rng(0), CurveGrid(True)
     z = STEP * rng.integers(-30, 31, N)
     placed = [place(rng, grid, z, m, "gaussian") for m in SIZES]
-    of_all = joint_variances(grid, z, np.ones(N), placed, weight=1, free=(True, True))
-    observed = joint_variances(grid, z, None, placed, weight=1, free=(True, True))
-    known = joint_variances(grid, z, np.full(N, 1e9), placed, weight=1, free=(True, True))
+    of_all = joint_variances(
+        grid, z, np.ones(N), placed, weight=1, free=(True, True), has_unit=False
+    )
+    observed = joint_variances(grid, z, None, placed, weight=1, free=(True, True), has_unit=False)
+    known = joint_variances(
+        grid, z, np.full(N, 1e9), placed, weight=1, free=(True, True), has_unit=False
+    )
     for free, fixed, held in zip(of_all, observed, known, strict=True):
         assert (free.added_shift > 1.2 * fixed.added_shift).all()
         np.testing.assert_allclose(free.shift, fixed.shift)

@@ -43,6 +43,27 @@ def test_intervals_cover_the_truth_on_the_true_z(shifted):
     assert 0.5 < np.sqrt((standardised**2).mean()) < 2.0
 
 
+@pytest.mark.slow
+def test_intervals_cover_the_truth_on_a_z_that_is_learned():
+    """Errors of δ are of size 1, too, where z is free; were its unit open they would be 0.65."""
+    standardised = []
+    for seed in range(20, 23):
+        model = fit(
+            toy_shifts(n_obs=200, n_vars=20, max_shift=1.5, noise_sd=0.1, seed=seed),
+            max_epochs=None,
+            brief=False,
+            gene_likelihood="gaussian",
+            translation_invariant=True,
+        )
+        table, obs = model.get_gene_intervals(0.9), model.adata.obs
+        z = model.get_latent_representation()[:, 0]
+        truth = np.sign(np.corrcoef(z, obs["true_z"])[0, 1]) / obs["true_z"].std()
+        truth = truth * model.adata.var["true_shift"]
+        error = table["shift"] - table["shift"].mean() - (truth - truth.mean())
+        standardised.append(error / table["shift_sd"])
+    assert 0.8 < np.sqrt(np.mean(np.square(standardised))) < 1.4
+
+
 def test_intervals_have_the_level_asked_for(shifted):
     wide, narrow = shifted.get_gene_intervals(0.9), shifted.get_gene_intervals(0.5)
     for table, tail in ((wide, 0.95), (narrow, 0.75)):
