@@ -28,7 +28,7 @@ class PooledCells:
     total
         Σ_n x_nj of each pool, shape ``(B, P)``.
     variance
-        Mean variance of the normalised values within pools, shape ``(P,)``.
+        Unbiased variance of the normalised values within pools, shape ``(P,)``.
     """
 
     z: np.ndarray
@@ -83,5 +83,6 @@ def pool_cells(
         z=(membership @ z) / n_cells,
         exposure=np.bincount(labels, weights=s, minlength=n_pools),
         total=total,
-        variance=(within * n_cells).sum(0) / n_cells.sum(),
+        # Every pool has spent one cell on its mean: of few cells that is a fifth of them.
+        variance=(within * n_cells).sum(0) / max(len(z) - n_pools, 1),
     )

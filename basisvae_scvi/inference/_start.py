@@ -188,9 +188,11 @@ class StartSearch:
         found = find_structure(searched, of_cells, self.seed, n_restarts, silent=self.silent)
         evidence, scale, shift = self._all_genes(values, size, variance, found)
         curves, places = found.structure.curves, starts[found.order][found.start]
-        is_known = module.observed_latent
+        if not module.observed_latent:
+            held = _as_nearest(places, places[cells], found.places)
+            places = self._all_cells(found, searched, genes, held)
         return Start(
-            z=places if is_known else self._all_cells(found, searched, genes, places),
+            z=places,
             points=self.grid.x,
             curves=np.exp(curves) if module.likelihood.is_count else curves,
             evidence=evidence,
@@ -263,6 +265,13 @@ class StartSearch:
         columns = [np.concatenate(part) for part in zip(*parts, strict=True)]
         of_flat = flat, np.ones_like(flat), np.zeros_like(flat)
         return tuple(np.concatenate(pair, axis=1) for pair in zip(of_flat, columns, strict=True))
+
+
+def _as_nearest(at: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """What holds at the nearest of some known places, for places ``(N,)``."""
+    order = np.argsort(known)
+    middle = 0.5 * (known[order][1:] + known[order][:-1])
+    return values[order][np.searchsorted(middle, at)]
 
 
 def _gain(found: FoundStructure, coarseness: np.ndarray) -> float:

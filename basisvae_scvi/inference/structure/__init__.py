@@ -6,13 +6,13 @@ use: a curve its evidence, a gene its group, a cell its place. So curves can be 
 split, and the bound tells whether that was right.
 """
 
-from ._cells import place_on_grid, posterior
+from ._cells import anchor, place_on_grid, posterior
 from ._counts import CountEvidence
 from ._evidence import Predictor, WorkingEvidence
 from ._families import working_evidence
 from ._grid import STEP, CurveGrid
 from ._moves import Moves
-from ._search import FoundStructure, anchor, find_structure
+from ._search import FoundStructure, find_structure
 from ._smooth import SmoothPrior, smooth_priors
 from ._state import GroupedGenes, SettledGenes, Structure
 

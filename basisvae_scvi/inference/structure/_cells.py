@@ -11,6 +11,10 @@ _PRIOR_BANDWIDTH = 0.15
 # How many cells the prior before there are any counts for.
 _PRIOR_CELLS = 10.0
 
+# How far cells may leave their place on the manifold, in standard deviations of z: farther with
+# shifts, which depend on the metric of z and hold it.
+_ANCHOR_WIDTH, _ANCHOR_WIDTH_WITH_SHIFTS = 0.3, 0.6
+
 
 def place_on_grid(grid: CurveGrid, z: np.ndarray) -> np.ndarray:
     """Responsibilities of the grid points for cells at known places, shape ``(N, G)``.
@@ -63,3 +67,9 @@ def learned_prior(grid: CurveGrid, share: np.ndarray) -> np.ndarray:
     counts = (kernel / kernel.sum(0)) @ share.sum(0) + _PRIOR_CELLS * np.exp(grid.log_z_prior)
     log_mean = 0.5 * (np.log(counts / counts.sum()) + grid.log_z_prior)
     return log_mean - logsumexp(log_mean)
+
+
+def anchor(grid: CurveGrid, start: np.ndarray) -> np.ndarray:
+    """What holds cells near the places ``(N,)`` where they start, in nats, shape ``(N, G)``."""
+    width = _ANCHOR_WIDTH_WITH_SHIFTS if len(grid.shifts) > 1 else _ANCHOR_WIDTH
+    return -0.5 * ((grid.z - start[:, None]) / width) ** 2

@@ -11,11 +11,12 @@ from scipy.special import logsumexp
 
 from basisvae_scvi.inference._parallel import run_jobs
 
-from ._cells import place_on_grid
+from ._cells import anchor, place_on_grid
 from ._evidence import WorkingEvidence
 from ._grid import CurveGrid
 from ._moves import Moves
 from ._state import SettledGenes, Structure
+from ._turn import cut_elsewhere
 
 _BANDWIDTH = 0.25
 _SEED_CANDIDATES = 8
@@ -27,9 +28,6 @@ _FIRST_SWEEPS = 10
 # must then drift as others change. Without them, it is a coin's toss whether a group that a
 # composition would make flat is one. Chosen, on few simulations.
 _COMPOSITION_ODDS = 10.0
-# How far cells may leave their place on the manifold, in standard deviations of z: farther with
-# shifts, which depend on the metric of z and hold it.
-_ANCHOR_WIDTH, _ANCHOR_WIDTH_WITH_SHIFTS = 0.3, 0.6
 
 
 class HistoryEntry(NamedTuple):
@@ -65,6 +63,8 @@ class FoundStructure:
         Accepted moves of all restarts.
     order, start
         Which order, and which places of that order, the best one started from.
+    places
+        Where it held the cells in the end, shape ``(N,)``: there, or turned.
     """
 
     grid: CurveGrid
@@ -77,6 +77,7 @@ class FoundStructure:
     history: list[HistoryEntry]
     order: int
     start: int
+    places: np.ndarray
 
 
 class Restart:
@@ -86,14 +87,19 @@ class Restart:
     ----------
     genes
         Genes and cells.
+    places
+        Where the cells are held, shape ``(N,)``; elsewhere once they have been turned.
     rng
         Random generator.
     index
         Number of the restart, for the history.
     """
 
-    def __init__(self, genes: SettledGenes, rng: np.random.Generator, index: int):
-        self.genes, self.rng, self.index = genes, rng, index
+    def __init__(
+        self, genes: SettledGenes, places: np.ndarray, rng: np.random.Generator, index: int
+    ):
+        self.genes, self.places, self.rng, self.index = genes, places, rng, index
+        genes.log_anchor = anchor(genes.grid, places)
         self.history: list[HistoryEntry] = []
 
     def _record(self, move: str, structure: Structure) -> None:
@@ -156,9 +162,10 @@ class Restart:
 
     # -- the search -------------------------------------------------------------------------------
 
-    def run(self, share: np.ndarray) -> Structure:
-        """Search from cells at given places."""
+    def run(self) -> Structure:
+        """Search from cells at the places where they are held."""
         genes = self.genes
+        share = place_on_grid(genes.grid, self.places)
         genes.evidence.set_composition(np.zeros(len(genes.grid.z)), 0.0)
         genes.evidence.pool(share)
         own = self._own_evidence()
@@ -167,7 +174,17 @@ class Restart:
         structure = genes.at(share, structure)
         self._record("start", structure)
         structure = self._coarse(structure)
-        structure = moves.improve(structure)
+        structure = self._rounds(moves.improve(structure), moves)
+        structure, places = cut_elsewhere(genes, structure)
+        if places is not None:
+            self.places = places
+            self._record("turn", structure)
+            structure = self._rounds(structure, moves)
+        return structure
+
+    def _rounds(self, structure: Structure, moves: Moves) -> Structure:
+        """Alternate cells and moves until the total stands still."""
+        genes = self.genes
         for _ in range(_ROUNDS):
             before = structure
             structure = self.compose(genes.settle(structure, _SETTLE_ROUNDS))
@@ -261,16 +278,11 @@ def flat_total(genes: SettledGenes, n_cells: int) -> float:
     return nothing.bound
 
 
-def anchor(grid: CurveGrid, start: np.ndarray) -> np.ndarray:
-    """What holds cells near the places ``(N,)`` where they start, in nats, shape ``(N, G)``."""
-    width = _ANCHOR_WIDTH_WITH_SHIFTS if len(grid.shifts) > 1 else _ANCHOR_WIDTH
-    return -0.5 * ((grid.z - start[:, None]) / width) ** 2
-
-
 class _Outcome(NamedTuple):
-    """What one restart has found, and the composition under which."""
+    """What one restart has found, where it held the cells, and under which composition."""
 
     structure: Structure
+    places: np.ndarray
     history: list[HistoryEntry]
     composition: np.ndarray
     composition_complexity: float
@@ -282,12 +294,15 @@ def _search_once(
     """One restart, on evidence of its own, so that restarts can run side by side."""
     genes = copy(genes)
     genes.evidence = copy(genes.evidence)
-    genes.log_anchor = anchor(genes.grid, start)
-    restart = Restart(genes, np.random.default_rng(seed), index)
-    structure = restart.run(place_on_grid(genes.grid, start))
+    restart = Restart(genes, start, np.random.default_rng(seed), index)
+    structure = restart.run()
     evidence = genes.evidence
     return _Outcome(
-        structure, restart.history, evidence.composition, evidence.composition_complexity
+        structure,
+        restart.places,
+        restart.history,
+        evidence.composition,
+        evidence.composition_complexity,
     )
 
 
@@ -354,4 +369,5 @@ def find_structure(
         history=[entry for outcome in outcomes for entry in outcome.history],
         order=order,
         start=winner % len(starts),
+        places=best.places,
     )

@@ -239,12 +239,16 @@ class SettledGenes(GroupedGenes):
         """Log prior over the grid for cells at these places; see ``learns_prior``."""
         return learned_prior(self.grid, share) if self.learns_prior else self.log_z_prior
 
-    def place(self, structure: Structure) -> np.ndarray:
-        """Exact q(z) of all cells given the genes, shape ``(N, G)``."""
+    def cell_log_likelihood(self, structure: Structure) -> np.ndarray:
+        """Log p(x_n | z) of all cells given the genes, up to a constant of each, ``(N, G)``."""
         evidence = self.evidence
         weights = evidence.cell_weights(structure.curves, structure.joint, structure.scale)
-        log_likelihood = evidence.cell_log_likelihood(evidence.values, evidence.size, weights)
-        return posterior(log_likelihood, self.log_prior_at(structure.share) + self.log_anchor)
+        return evidence.cell_log_likelihood(evidence.values, evidence.size, weights)
+
+    def place(self, structure: Structure) -> np.ndarray:
+        """Exact q(z) of all cells given the genes, shape ``(N, G)``."""
+        log_prior = self.log_prior_at(structure.share) + self.log_anchor
+        return posterior(self.cell_log_likelihood(structure), log_prior)
 
     def at(self, share: np.ndarray, structure: Structure) -> Structure:
         """The structure for cells at other places."""
