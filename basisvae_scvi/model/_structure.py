@@ -70,8 +70,9 @@ class StructureMixin:
         Returns
         -------
         Data frame with ``restart``, ``move`` (``"start"``, ``"delete"``, ``"merge"``, ``"split"``,
-        several joined by ``"+"``, ``"regroup"``, ``"compose"``, ``"settle"``), ``bound`` after it
-        (nats; bases, genes and cells paid for) and ``n_used_bases``, the flat one included.
+        several joined by ``"+"``, ``"regroup"``, ``"compose"``, ``"turn"``, ``"settle"``),
+        ``bound`` after it (nats; bases, genes and cells paid for) and ``n_used_bases``, the flat
+        one included.
 
         Raises
         ------

@@ -30,6 +30,7 @@ _MARKERS = {
     "split": "^",
     "regroup": "P",
     "compose": "X",
+    "turn": ">",
     "settle": "s",
 }
 _OTHER_MARKER = "*"
