@@ -96,7 +96,7 @@ def test_shapes_are_found_among_cells_of_uneven_density(draw):
         n_basis=20,
         translation_invariant=True,
     )
-    model.train(seed=0, accelerator="cpu", enable_progress_bar=False)
+    model.train(seed=0, max_epochs=40, accelerator="cpu", enable_progress_bar=False)
     cluster = model.get_clusters()["cluster"].astype(str)
     main = cluster.groupby(adata.var["true_shape"], observed=True).agg(lambda of: of.mode()[0])
     share = (cluster == adata.var["true_shape"].map(main).astype(str)).mean()

@@ -89,6 +89,7 @@ def test_shifts_and_scales_of_held_out_genes_follow_the_truth():
     assert spearmanr(sign[0, 1] * clusters["shift"], true["true_shift"]).statistic > 0.97
 
 
+@pytest.mark.slow
 def test_trained_genes_come_back(everything):
     # Long enough for shifts that hardly matter to find their place.
     variable, setup = everything[:, :N_TRAINED].copy(), {"latent_key": "true_z"}
@@ -135,6 +136,7 @@ def test_seed_decides(model, everything, found):
     assert 0 < difference.max() < 0.03
 
 
+@pytest.mark.slow
 def test_a_dask_cluster_gives_the_same(model, everything):
     """A local cluster of two workers, each a process of its own."""
     distributed = pytest.importorskip("distributed")
@@ -192,6 +194,7 @@ def test_layer_is_that_of_setup_unless_named(everything):
         model.assign_genes(named, silent=True)
 
 
+@pytest.mark.slow
 def test_size_factors_are_those_of_the_model(everything):
     """Ten times deeper further genes do not change what is found for the others."""
     model = fit(everything[:, :N_TRAINED].copy(), translation_invariant=True)
@@ -280,6 +283,7 @@ VARIANTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_variant(name):
     everything = small_counts(120, 18, n_batches=2, seed=7)

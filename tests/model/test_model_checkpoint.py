@@ -126,6 +126,7 @@ def test_a_finished_training_has_not_changed_and_is_not_done_again(tmp_path, unb
     assert_same(again, unbroken)
 
 
+@pytest.mark.slow
 def test_a_training_may_be_stopped_again_and_again(tmp_path, unbroken):
     for epoch in (0, 3, 4, 10):
         stop_at(epoch, tmp_path)
@@ -146,6 +147,7 @@ def test_what_the_search_found_is_found_once(tmp_path, monkeypatch, unbroken):
     assert_same(resumed, unbroken)
 
 
+@pytest.mark.slow
 def test_a_call_without_a_seed_goes_on_with_that_of_the_first(tmp_path):
     stop_at(5, tmp_path, seed=None)
     seed = CheckpointFile(tmp_path).read()["seed"]

@@ -29,6 +29,7 @@ def rank_correlation(a, b):
     return spearmanr(a, b).statistic
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_a_rough_guess_fixes_the_direction_and_leaves_the_order_to_the_data(toy, sign):
     rng = np.random.default_rng(0)
@@ -39,6 +40,7 @@ def test_a_rough_guess_fixes_the_direction_and_leaves_the_order_to_the_data(toy,
     assert sign * rank_correlation(z, truth) > 0.99
 
 
+@pytest.mark.slow
 def test_a_narrow_prior_holds_cells_where_it_says(toy):
     """Times that have nothing to do with the data: only a narrow prior makes z follow them.
 

@@ -99,6 +99,7 @@ def test_dtypes_and_shapes_are_as_documented(job):
     assert (run["basis"].dtype, run["basis"].shape) == (np.float64, (len(run["grid"]), 4))
 
 
+@pytest.mark.slow
 def test_equals_the_steps_one_by_one(adata):
     other = adata.copy()
     bv.tl.basisvae(adata, seed=7, root="gene0", translation_invariant=True, **KWARGS)
