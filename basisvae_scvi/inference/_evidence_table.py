@@ -211,7 +211,7 @@ class PairEvidence:
             curve, one = curves[[k]], np.ones((len(genes), 1))
             for _ in range(_REFIT_STEPS):
                 _, at_shift, scale = grouped.look(curve, genes)
-                curve, _ = grouped.fit_curves(one, at_shift, scale, genes)
+                curve, _ = grouped.fit_curves(curve, one, at_shift, scale, genes)
             curves[k] = curve[0]
         self.curves = curves
 

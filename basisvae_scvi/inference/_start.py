@@ -85,6 +85,11 @@ def _rows(matrix, rows: np.ndarray):
     )
 
 
+def _dense(values) -> np.ndarray:
+    """Dense: of frequent genes, products with the grid take a third of the time of sparse ones."""
+    return values.toarray() if sparse.issparse(values) else values
+
+
 def _best_seen(pooled: PooledCells, is_count: bool) -> np.ndarray:
     """Indices of the features that the search looks at, ascending.
 
@@ -151,7 +156,7 @@ class StartSearch:
     def _evidence(self, values, size, variance, genes):
         return working_evidence(
             self.module.likelihood,
-            values[:, genes],
+            values,
             size,
             variance[genes],
             self.grid,
@@ -175,7 +180,7 @@ class StartSearch:
         # Orders can only be compared under one variance: the better it is told, the smaller.
         variance = np.min([part.variance for part in pooled], axis=0)
         searched = SettledGenes(
-            self._evidence(values, size, variance, genes),
+            self._evidence(_dense(values[:, genes]), size, variance, genes),
             log_z_prior=self._log_z_prior(cells),
             fixed_cells=module.observed_latent,
             learns_prior=self.finds_metric,

@@ -28,7 +28,7 @@ _MARKERS = {
     "delete": "v",
     "merge": "D",
     "split": "^",
-    "regroup": "P",
+    "reseed": "P",
     "compose": "X",
     "turn": ">",
     "settle": "s",

@@ -26,6 +26,7 @@ from basisvae_scvi.inference.structure import (
     working_evidence,
 )
 from basisvae_scvi.inference.structure._moves import Moves
+from basisvae_scvi.inference.structure._search import Restart
 
 
 def order(found, adata):
@@ -113,6 +114,46 @@ def test_the_bound_never_falls_and_is_in_the_history():
     assert found.totals == [found.structure.total] or np.isclose(
         found.totals[0], found.structure.total, atol=1e-6
     )
+
+
+def beginning_from(adata, shift, curves_of):
+    """A restart, and a structure of the given curves with cells settled on them."""
+    genes, z = settled(adata, "gaussian", shift=shift)
+    restart = Restart(genes, z, np.random.default_rng(0), 0)
+    share = place_on_grid(genes.grid, z)
+    genes.evidence.pool(share)
+    curves = restart.own_curves(np.asarray(curves_of))
+    structure = genes.sweep(genes.structure(curves, np.zeros(len(curves))), 5)
+    return restart, genes.settle(genes.at(share, structure), 3)
+
+
+def test_other_curves_from_where_the_cells_are_lead_to_the_best_structure():
+    """Of one curve where there are three, no search has gone on yet."""
+    adata = toy_groups(seed=107, n_obs=200)
+    restart, poor = beginning_from(adata, True, [0])
+    found = restart.reseed(poor)
+    assert v_measure_score(adata.var["true_shape"], found.label) == 1.0
+    genes, z = settled(adata, "gaussian", shift=True)
+    reference = find_structure(genes, [[z]], 0, 1)
+    assert found.total == pytest.approx(reference.structure.total, abs=10.0)
+    assert {entry.move for entry in restart.history} == {"reseed"}
+    assert restart.history[-1] == (0, "reseed", found.total, len(np.unique(found.label)))
+    assert found.total > poor.total + 1000.0
+
+
+def test_other_curves_in_vain_leave_everything_where_it_was():
+    adata = toy_groups(seed=107, n_obs=200)
+    restart, poor = beginning_from(adata, True, [0])
+    best = restart.reseed(poor)
+    n_entries = len(restart.history)
+    again = restart.reseed(best)
+    np.testing.assert_array_equal(again.curves, best.curves)
+    np.testing.assert_array_equal(again.share, best.share)
+    assert (again.total, len(restart.history)) == (pytest.approx(best.total), n_entries)
+    # The cells are pooled at their places again.
+    genes = restart.genes
+    bound = genes.structure(again.curves, again.complexity).bound
+    assert bound == pytest.approx(again.bound, abs=1e-6)
 
 
 def test_curves_that_no_gene_follows_go():

@@ -251,11 +251,21 @@ class WorkingEvidence(ABC):
                 result[cells] = np.asarray(values[cells] @ per_gene) + constant
         return result
 
-    def fit(self, sums: tuple[np.ndarray, np.ndarray]) -> SmoothFit:
-        """Fit a curve under the prior of the largest evidence, and give it its size."""
+    def fit(
+        self, sums: tuple[np.ndarray, np.ndarray], near: np.ndarray | None = None
+    ) -> SmoothFit:
+        """Fit a curve under the prior of the largest evidence, and give it its size.
+
+        Parameters
+        ----------
+        sums
+            From :meth:`curve_sums`.
+        near
+            A curve close by, ``(C,)``, where one is known.
+        """
         best = None
         for prior in reversed(self.priors):  # smoothest first
-            fit = self.fit_under(prior, sums, None if best is None else best.curve)
+            fit = self.fit_under(prior, sums, near if best is None else best.curve)
             if best is None or fit.evidence > best.evidence:
                 best = fit
         return best._replace(curve=self.normalised(best.curve))

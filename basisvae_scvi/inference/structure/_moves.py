@@ -26,14 +26,11 @@ _MAX_PASSES = 60
 _MAX_FULL_TRIALS = 4
 _MAX_SETTLED_TRIALS = 5
 _SETTLE_ROUNDS = 8
-_MAX_REGROUPS = 4
 # Partners of each curve for a merge, nearest first.
 _MAX_PARTNERS = 4
 _MAX_PAIRS = 16
 # Groups that a split is tried on, those whose worst genes miss most.
 _MAX_SPLIT_GROUPS = 10
-# With more curves than this no further merges are looked for by moving the cells.
-_FEW_CURVES = 12
 _SPLITS_PER_GROUP = 2
 _CONCERNED = 0.05
 
@@ -126,7 +123,7 @@ class Moves:
         phi = softmax(looked, axis=1)  # at first all of them go to the new curves
         gain = -np.inf
         for _ in range(_LOCAL_SWEEPS):
-            curves, complexity = group.fit_curves(phi, at_shift, scale, genes)
+            curves, complexity = group.fit_curves(curves, phi, at_shift, scale, genes)
             looked, at_shift, scale = group.look(curves, genes)
             joined = np.concatenate([evidence, looked], axis=1)
             phi = group.assign(joined, others)
@@ -145,14 +142,12 @@ class Moves:
             yield self.attempt("delete", structure, [k], nothing, genes)
 
     def merges(self, structure: Structure) -> Iterator[Trial]:
-        """Pairs of near curves replaced by one, refitted from either; the better of the two."""
-        for a, b in self._near_pairs(structure):
-            genes = self._concerned(structure, [a, b])
-            tries = [
-                self.attempt("merge", structure, [a, b], structure.curves[[k]], genes)
-                for k in (a, b)
-            ]
-            yield max(tries, key=lambda trial: trial.gain)
+        """Pairs of near curves replaced by one, refitted from that of the larger group."""
+        n_genes = structure.phi[:, 1:].sum(0)
+        for pair in self._near_pairs(structure):
+            larger = max(pair, key=lambda k: n_genes[k])
+            genes = self._concerned(structure, list(pair))
+            yield self.attempt("merge", structure, list(pair), structure.curves[[larger]], genes)
 
     def _near_pairs(self, structure: Structure) -> list[tuple[int, int]]:
         """Pairs (a < b) in which the genes of one lose least under the curve of the other.
@@ -234,7 +229,7 @@ class Moves:
     def merge_settled(self, structure: Structure) -> Structure:
         """Merge curves where that pays once the cells have settled on the merged ones."""
         merged = True
-        while merged and 1 < structure.n_curves <= _FEW_CURVES:
+        while merged and structure.n_curves > 1:
             merged = False
             trials = sorted(self.merges(structure), key=lambda trial: -trial.gain)
             for trial in trials[:_MAX_SETTLED_TRIALS]:
@@ -248,34 +243,17 @@ class Moves:
                 structure = self.genes.at(structure.share, structure)
         return structure
 
-    def regroup(self, structure: Structure) -> Structure:
-        """Split a group against the bound, and see whether merging then leads beyond it.
-
-        A group of two shapes that should each have gone elsewhere is left by no single move.
-        """
-        if structure.n_curves > _FEW_CURVES:
-            return structure
-        splits = sorted(self.splits(structure), key=lambda trial: -trial.gain)
-        record, self.record = self.record, lambda *_: None
-        try:
-            for trial in splits[:_MAX_REGROUPS]:
-                new = self.genes.sweep(self.carried_out(structure, [trial]), _FULL_SWEEPS)
-                new = self.merge_settled(self.genes.settle(self.genes.at(new.share, new), 2))
-                fits = new.n_curves < self.genes.n_basis
-                if fits and new.total > structure.total + _MIN_GAIN:
-                    record("regroup", new)
-                    return new
-        finally:
-            self.record = record
-        return self.genes.at(structure.share, structure)
-
     def _settled(self, new: Structure, reference: Structure) -> Structure:
-        """Settle until better than the reference, or until it stands still."""
+        """Settle until better than the reference, or until that is out of reach.
+
+        Rounds gain less and less: as much as the last one is the most that a further one may gain.
+        """
         new = self.genes.at(reference.share, new)
-        for _ in range(_SETTLE_ROUNDS):
+        for left in reversed(range(_SETTLE_ROUNDS)):
             before = new.total
             new = self.genes.settle(new, 1)
-            if new.total > reference.total + _MIN_GAIN or new.total - before < _MIN_GAIN:
+            missing = reference.total + _MIN_GAIN - new.total
+            if missing < 0 or left * (new.total - before) < missing:
                 break
         return new
 

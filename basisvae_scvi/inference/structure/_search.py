@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp
+from scvi.utils import track
 
 from basisvae_scvi.inference._parallel import run_jobs
 
@@ -22,8 +23,11 @@ _BANDWIDTH = 0.25
 _SEED_CANDIDATES = 8
 _SEED_GAIN = 20.0
 _ROUNDS = 3
+_MIN_GAIN = 1.0
 _SETTLE_ROUNDS = 5
 _FIRST_SWEEPS = 10
+# Other seeds of curves from where the cells are: so many at most, and so many in a row in vain.
+_MAX_RESEEDS, _MAX_VAIN_RESEEDS = 8, 2
 # Odds, in nats, that libraries have a composition where size factors are their totals: flat genes
 # must then drift as others change. Without them, it is a coin's toss whether a group that a
 # composition would make flat is one. Chosen, on few simulations.
@@ -54,7 +58,7 @@ class FoundStructure:
     composition
         Log factor of the size factors over the grid of z, shape ``(G,)``.
     totals
-        Total of every restart.
+        Total of every restart; other curves are tried for the cells of the best one.
     order_totals
         Total of one restart from every order of the cells; all restarts begin at the best one.
     assignments
@@ -168,10 +172,7 @@ class Restart:
         share = place_on_grid(genes.grid, self.places)
         genes.evidence.set_composition(np.zeros(len(genes.grid.z)), 0.0)
         genes.evidence.pool(share)
-        own = self._own_evidence()
-        moves = Moves(genes, self.own_curves, own, self._record)
-        structure = genes.sweep(self.seed(genes.n_basis - 1, own), _FIRST_SWEEPS)
-        structure = genes.at(share, structure)
+        structure, moves = self._seeded(share)
         self._record("start", structure)
         structure = self._coarse(structure)
         structure = self._rounds(moves.improve(structure), moves)
@@ -182,17 +183,59 @@ class Restart:
             structure = self._rounds(structure, moves)
         return structure
 
+    def _seeded(self, share: np.ndarray) -> tuple[Structure, Moves]:
+        """New curves for cells that are pooled at these places, and the moves from there."""
+        genes, own = self.genes, self._own_evidence()
+        structure = genes.sweep(self.seed(genes.n_basis - 1, own), _FIRST_SWEEPS)
+        return genes.at(share, structure), Moves(genes, self.own_curves, own, self._record)
+
+    def reseed(self, structure: Structure, *, silent: bool = True) -> Structure:
+        """Search other curves from where the cells are, as long as that raises the total.
+
+        Curves that were found while the cells were elsewhere are seldom the best ones for where
+        the cells have come to, and no move of one or two of them leads from these to those. Once
+        the same total is found again there is nothing to look for.
+        """
+        history, n_vain = self.history, 0
+        tries = range(_MAX_RESEEDS)
+        for _ in track(tries, description="Looking for better curves", disable=silent):
+            kept, self.history = self._composition(), []
+            new, moves = self._seeded(structure.share)
+            new = self._rounds(moves.improve(new), moves)
+            self.history = history
+            if new.total > structure.total + _MIN_GAIN:
+                structure, n_vain = new, 0
+                self._record("reseed", structure)
+                continue
+            found_again = new.total > structure.total - _MIN_GAIN
+            structure = self._back(structure, kept)
+            n_vain += 1
+            if found_again or n_vain == _MAX_VAIN_RESEEDS:
+                break
+        return structure
+
+    def _composition(self) -> tuple[np.ndarray, float]:
+        return self.genes.evidence.composition, self.genes.evidence.composition_complexity
+
+    def _back(self, structure: Structure, composition: tuple[np.ndarray, float]) -> Structure:
+        """Everything back where it was."""
+        self.genes.evidence.set_composition(*composition)
+        return self.genes.at(structure.share, structure)
+
     def _rounds(self, structure: Structure, moves: Moves) -> Structure:
         """Alternate cells and moves until the total stands still."""
         genes = self.genes
         for _ in range(_ROUNDS):
-            before = structure
+            before, kept, n_entries = structure, self._composition(), len(self.history)
             structure = self.compose(genes.settle(structure, _SETTLE_ROUNDS))
             if len(genes.grid.shifts) > 1:
-                structure = moves.regroup(moves.merge_settled(structure))
+                structure = moves.merge_settled(structure)
             structure = genes.settle(moves.improve(structure), _SETTLE_ROUNDS)
+            if structure.total < before.total:
+                del self.history[n_entries:]
+                return self._back(before, kept)
             self._record("settle", structure)
-            if structure.total < before.total + 1.0:
+            if structure.total < before.total + _MIN_GAIN:
                 break
         return structure
 
@@ -216,7 +259,7 @@ class Restart:
         if not genes.composes:
             return structure
         evidence = genes.evidence
-        best, kept = structure, (evidence.composition, evidence.composition_complexity)
+        best, kept = structure, self._composition()
         level = [structure.phi[:, 0]]
         level += [level[0] + structure.phi[:, k + 1] for k in range(structure.n_curves)]
         for weight in level:
@@ -228,7 +271,7 @@ class Restart:
             new = genes.sweep(genes.structure(structure.curves, structure.complexity), 2)
             new = self._without_idle(new)
             new = replace(new, share=structure.share, total=new.bound - _paid(structure))
-            if new.total > best.total + 1.0:
+            if new.total > best.total + _MIN_GAIN:
                 best, kept = new, (fit.curve, paid)
         evidence.set_composition(*kept)
         if best is not structure:
@@ -295,8 +338,27 @@ def _search_once(
     genes = copy(genes)
     genes.evidence = copy(genes.evidence)
     restart = Restart(genes, start, np.random.default_rng(seed), index)
-    structure = restart.run()
-    evidence = genes.evidence
+    return _outcome(restart, restart.run())
+
+
+def _search_on(
+    genes: SettledGenes,
+    outcome: _Outcome,
+    seed: np.random.SeedSequence,
+    index: int,
+    *,
+    silent: bool,
+) -> _Outcome:
+    """What other curves lead to from where a restart has left the cells."""
+    restart = Restart(genes, outcome.places, np.random.default_rng(seed), index)
+    restart.history = list(outcome.history)
+    genes.evidence.set_composition(outcome.composition, outcome.composition_complexity)
+    structure = genes.at(outcome.structure.share, outcome.structure)
+    return _outcome(restart, restart.reseed(structure, silent=silent))
+
+
+def _outcome(restart: Restart, structure: Structure) -> _Outcome:
+    evidence = restart.genes.evidence
     return _Outcome(
         structure,
         restart.places,
@@ -315,7 +377,7 @@ def find_structure(
     n_jobs: int | None = None,
     silent: bool = True,
 ) -> FoundStructure:
-    """Search from several starts and keep the structure of the best total.
+    """Search from several starts, keep the best total, and search on from there.
 
     Parameters
     ----------
@@ -333,7 +395,7 @@ def find_structure(
     silent
         Whether to show no progress.
     """
-    seeds = np.random.SeedSequence(seed).spawn(n_restarts)
+    seeds = np.random.SeedSequence(seed).spawn(n_restarts + 1)
 
     def search(tasks: list[tuple[np.ndarray, int]], description: str) -> list[_Outcome]:
         return run_jobs(
@@ -355,8 +417,8 @@ def find_structure(
     if left:
         outcomes += search([(starts[i % len(starts)], i) for i in left], "Searching structure")
     winner = int(np.argmax([outcome.structure.total for outcome in outcomes]))
-    best = outcomes[winner]
     level = flat_total(genes, len(starts[0]))
+    best = outcomes[winner] = _search_on(genes, outcomes[winner], seeds[-1], winner, silent=silent)
     genes.evidence.set_composition(best.composition, best.composition_complexity)
     return FoundStructure(
         grid=genes.grid,

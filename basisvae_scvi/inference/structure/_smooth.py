@@ -20,6 +20,8 @@ _LEVEL_SD = 0.5
 # Directions with less prior variance than this share of the largest are left out.
 _NEGLIGIBLE = 1e-5
 _MAX_NEWTON_STEPS = 30
+# Nats. Newton's method squares its error: after a step that gains so little, none is left.
+_MIN_STEP_GAIN = 1e-2
 _LOG_RANGE = (-30.0, 8.0)
 
 
@@ -129,7 +131,7 @@ class SmoothPrior:
                 if gain >= 0:
                     break
             weight, curve = proposal, proposed
-            if gain < 1e-3:
+            if gain < _MIN_STEP_GAIN:
                 break
         return SmoothFit(curve, self._complexity(weight, expected * np.exp(curve)), log_likelihood)
 

@@ -151,12 +151,19 @@ class GroupedGenes:
         return Structure(curves, complexity, phi, evidence, at_shift, scale, float(bound))
 
     def fit_curves(
-        self, phi: np.ndarray, at_shift: np.ndarray, scale: ScaleMoments, genes: np.ndarray
+        self,
+        near: np.ndarray,
+        phi: np.ndarray,
+        at_shift: np.ndarray,
+        scale: ScaleMoments,
+        genes: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Refit the curve of every group, and move it so that its genes' mean shift is 0.
 
         Parameters
         ----------
+        near
+            The curves so far, ``(K, C)``, where fits begin.
         phi
             Shape ``(P', K)``, without the flat basis.
         at_shift, scale
@@ -172,7 +179,7 @@ class GroupedGenes:
                 continue
             weight = phi[kept, k, None] * at_shift[kept, k]
             sums = self.evidence.curve_sums(weight, scale.at((kept, k)), genes[kept])
-            fit = self.evidence.fit(sums)
+            fit = self.evidence.fit(sums, near[k])
             mean_shift = weight.sum(0) @ self.grid.shifts / weight.sum()
             curves[k] = self.evidence.normalised(self.grid.moved(fit.curve, mean_shift))
             complexity[k] = fit.complexity
@@ -186,6 +193,7 @@ class GroupedGenes:
             before = structure.bound
             kept = structure.phi[:, 1:].sum(0) > _MIN_MEMBERS
             curves, complexity = self.fit_curves(
+                structure.curves[kept],
                 structure.phi[:, 1:][:, kept],
                 structure.at_shift[:, kept],
                 structure.scale.at((slice(None), kept)),
