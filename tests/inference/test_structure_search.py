@@ -26,7 +26,7 @@ from basisvae_scvi.inference.structure import (
     working_evidence,
 )
 from basisvae_scvi.inference.structure._moves import Moves
-from basisvae_scvi.inference.structure._search import Restart
+from basisvae_scvi.inference.structure._restart import Restart
 
 
 def order(found, adata):

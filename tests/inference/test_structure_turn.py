@@ -8,7 +8,7 @@ from structure_helpers import settled
 from basisvae_scvi.datasets import toy_groups, toy_shifts
 from basisvae_scvi.inference._start import _as_nearest
 from basisvae_scvi.inference.structure import find_structure, place_on_grid
-from basisvae_scvi.inference.structure._search import Restart
+from basisvae_scvi.inference.structure._restart import Restart
 from basisvae_scvi.inference.structure._turn import distance_of_ends, turned
 
 

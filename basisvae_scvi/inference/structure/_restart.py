@@ -1,0 +1,268 @@
+"""One search from one seed: curves, moves, cells, composition."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import logsumexp
+from scvi.utils import track
+
+from ._cells import anchor, place_on_grid
+from ._evidence import WorkingEvidence
+from ._grid import CurveGrid
+from ._moves import Moves
+from ._state import SettledGenes, Structure
+from ._turn import cut_elsewhere
+
+_BANDWIDTH = 0.25
+_SEED_CANDIDATES = 8
+_SEED_GAIN = 20.0
+_ROUNDS = 3
+_MIN_GAIN = 1.0
+_SETTLE_ROUNDS = 5
+_FIRST_SWEEPS = 10
+# Other seeds of curves from where the cells are: so many at most, and so many in a row in vain.
+_MAX_RESEEDS, _MAX_VAIN_RESEEDS = 8, 2
+# Odds, in nats, that libraries have a composition where size factors are their totals: flat genes
+# must then drift as others change. Without them, it is a coin's toss whether a group that a
+# composition would make flat is one. Chosen, on few simulations.
+_COMPOSITION_ODDS = 10.0
+
+
+class HistoryEntry(NamedTuple):
+    """One accepted move of the search."""
+
+    restart: int
+    move: str
+    bound: float
+    n_used_bases: int
+
+
+class Restart:
+    """One search from one seed.
+
+    Parameters
+    ----------
+    genes
+        Genes and cells.
+    places
+        Where the cells are held, shape ``(N,)``; elsewhere once they have been turned.
+    rng
+        Random generator.
+    index
+        Number of the restart, for the history.
+    """
+
+    def __init__(
+        self, genes: SettledGenes, places: np.ndarray, rng: np.random.Generator, index: int
+    ):
+        self.genes, self.places, self.rng, self.index = genes, places, rng, index
+        genes.log_anchor = anchor(genes.grid, places)
+        self.history: list[HistoryEntry] = []
+
+    def _record(self, move: str, structure: Structure) -> None:
+        n_used = len(np.unique(structure.label))
+        self.history.append(HistoryEntry(self.index, move, structure.total, n_used))
+
+    # -- curves of single genes -------------------------------------------------------------------
+
+    def own_curves(self, which: np.ndarray) -> np.ndarray:
+        """Smooth curve of each gene, unshifted, shape ``(n, C)``."""
+        genes, grid = self.genes, self.genes.grid
+        weight = np.zeros((1, len(grid.shifts)))
+        weight[0, grid.no_shift] = 1.0
+        curves = [genes.evidence.level_curve[:0].reshape(0, len(grid.x))]
+        for gene in which.tolist():
+            index = np.array([gene])
+            scale = genes.evidence.table(genes.evidence.level_curve[None], index)[1].at((0, [0]))
+            sums = genes.evidence.curve_sums(weight, self._unit_scale(scale), index)
+            curves.append(genes.evidence.fit(sums).curve[None])
+        return np.concatenate(curves)
+
+    def _unit_scale(self, scale):
+        """λ = 1 for signed curves: their level is not yet known."""
+        if self.genes.evidence.positive:
+            return scale
+        return type(scale)(np.ones_like(scale.first), np.ones_like(scale.second))
+
+    def _own_evidence(self) -> np.ndarray:
+        """What genes reach with kernel-smoothed curves of their own, shape ``(P,)``."""
+        genes, grid = self.genes, self.genes.grid
+        curves = _kernel_curves(genes.evidence, grid)
+        evidence = np.empty(len(curves))
+        for gene in range(len(curves)):
+            index = np.array([gene])
+            table, _ = genes.evidence.table(curves[[gene]], index)
+            evidence[gene] = logsumexp(table[0, 0] + grid.log_shift_prior)
+        return evidence
+
+    def seed(self, n_curves: int, own: np.ndarray) -> Structure:
+        """Curves of up to ``n_curves`` genes that the others lack most (k-means++ on evidence)."""
+        genes = self.genes
+        curves = np.empty((0, len(genes.grid.x)))
+        best = genes.evidence.flat_evidence
+        while len(curves) < n_curves:
+            missing = np.maximum(own - best, 0.0)
+            if missing.sum() <= 0:
+                break
+            n_candidates = min(_SEED_CANDIDATES, int((missing > 0).sum()))
+            share = missing / missing.sum()
+            chosen = self.rng.choice(len(missing), n_candidates, replace=False, p=share)
+            candidates = self.own_curves(chosen)
+            evidence = genes.look(candidates, genes.all_genes)[0]
+            gain = np.maximum(evidence - best[:, None], 0.0).sum(0)
+            winner = int(gain.argmax())
+            if gain[winner] < _SEED_GAIN:
+                break
+            curves = np.concatenate([curves, candidates[[winner]]])
+            best = np.maximum(best, evidence[:, winner])
+        return genes.structure(curves, np.zeros(len(curves)))
+
+    # -- the search -------------------------------------------------------------------------------
+
+    def run(self) -> Structure:
+        """Search from cells at the places where they are held."""
+        genes = self.genes
+        share = place_on_grid(genes.grid, self.places)
+        genes.evidence.set_composition(np.zeros(len(genes.grid.z)), 0.0)
+        genes.evidence.pool(share)
+        structure, moves = self._seeded(share)
+        self._record("start", structure)
+        structure = self._coarse(structure)
+        structure = self._rounds(moves.improve(structure), moves)
+        structure, places = cut_elsewhere(genes, structure)
+        if places is not None:
+            self.places = places
+            self._record("turn", structure)
+            structure = self._rounds(structure, moves)
+        return structure
+
+    def _seeded(self, share: np.ndarray) -> tuple[Structure, Moves]:
+        """New curves for cells that are pooled at these places, and the moves from there."""
+        genes, own = self.genes, self._own_evidence()
+        structure = genes.sweep(self.seed(genes.n_basis - 1, own), _FIRST_SWEEPS)
+        return genes.at(share, structure), Moves(genes, self.own_curves, own, self._record)
+
+    def reseed(self, structure: Structure, *, silent: bool = True) -> Structure:
+        """Search other curves from where the cells are, as long as that raises the total.
+
+        Curves that were found while the cells were elsewhere are seldom the best ones for where
+        the cells have come to, and no move of one or two of them leads from these to those. Once
+        the same total is found again there is nothing to look for.
+        """
+        history, n_vain = self.history, 0
+        tries = range(_MAX_RESEEDS)
+        for _ in track(tries, description="Looking for better curves", disable=silent):
+            kept, self.history = self._composition(), []
+            new, moves = self._seeded(structure.share)
+            new = self._rounds(moves.improve(new), moves)
+            self.history = history
+            if new.total > structure.total + _MIN_GAIN:
+                structure, n_vain = new, 0
+                self._record("reseed", structure)
+                continue
+            found_again = new.total > structure.total - _MIN_GAIN
+            structure = self._back(structure, kept)
+            n_vain += 1
+            if found_again or n_vain == _MAX_VAIN_RESEEDS:
+                break
+        return structure
+
+    def _composition(self) -> tuple[np.ndarray, float]:
+        return self.genes.evidence.composition, self.genes.evidence.composition_complexity
+
+    def _back(self, structure: Structure, composition: tuple[np.ndarray, float]) -> Structure:
+        """Everything back where it was."""
+        self.genes.evidence.set_composition(*composition)
+        return self.genes.at(structure.share, structure)
+
+    def _rounds(self, structure: Structure, moves: Moves) -> Structure:
+        """Alternate cells and moves until the total stands still."""
+        genes = self.genes
+        for _ in range(_ROUNDS):
+            before, kept, n_entries = structure, self._composition(), len(self.history)
+            structure = self.compose(genes.settle(structure, _SETTLE_ROUNDS))
+            if len(genes.grid.shifts) > 1:
+                structure = moves.merge_settled(structure)
+            structure = genes.settle(moves.improve(structure), _SETTLE_ROUNDS)
+            if structure.total < before.total:
+                del self.history[n_entries:]
+                return self._back(before, kept)
+            self._record("settle", structure)
+            if structure.total < before.total + _MIN_GAIN:
+                break
+        return structure
+
+    def _coarse(self, structure: Structure) -> Structure:
+        """Settle under the smoothest priors, which do not follow cells that are out of place."""
+        evidence = self.genes.evidence
+        priors = evidence.priors
+        evidence.priors = priors[-2:]
+        try:
+            structure = self.genes.sweep(structure, 2)
+            structure = self.genes.at(structure.share, structure)
+            return self.genes.settle(structure, _SETTLE_ROUNDS, 2)
+        finally:
+            evidence.priors = priors
+
+    # -- composition ------------------------------------------------------------------------------
+
+    def compose(self, structure: Structure) -> Structure:
+        """Fit the composition to the flat genes, or to a group that it would make flat."""
+        genes = self.genes
+        if not genes.composes:
+            return structure
+        evidence = genes.evidence
+        best, kept = structure, self._composition()
+        level = [structure.phi[:, 0]]
+        level += [level[0] + structure.phi[:, k + 1] for k in range(structure.n_curves)]
+        for weight in level:
+            if weight.sum() < 1.0:
+                continue
+            fit = evidence.fit_composition(weight)
+            paid = min(fit.complexity + _COMPOSITION_ODDS, 0.0)
+            evidence.set_composition(fit.curve, paid)
+            new = genes.sweep(genes.structure(structure.curves, structure.complexity), 2)
+            new = self._without_idle(new)
+            new = replace(new, share=structure.share, total=new.bound - _paid(structure))
+            if new.total > best.total + _MIN_GAIN:
+                best, kept = new, (fit.curve, paid)
+        evidence.set_composition(*kept)
+        if best is not structure:
+            self._record("compose", best)
+        return best
+
+    def _without_idle(self, new: Structure) -> Structure:
+        """Without the curves that the composition has made needless."""
+        moves = Moves(self.genes, self.own_curves, np.zeros(0), lambda *_: None)
+        for _ in range(new.n_curves):
+            trials = list(moves.deletions(new))
+            best = max(trials, key=lambda trial: trial.gain, default=None)
+            if best is None or best.gain <= 0:
+                break
+            new = moves.carried_out(new, [best])
+        return new
+
+
+def _paid(structure: Structure) -> float:
+    return structure.bound - structure.total
+
+
+def _kernel_curves(evidence: WorkingEvidence, grid: CurveGrid) -> np.ndarray:
+    """Kernel-smoothed curve of every gene at δ = 0 on the support, shape ``(P, C)``."""
+    kernel = np.exp(-0.5 * ((grid.z[:, None] - grid.z) / _BANDWIDTH) ** 2)
+    if evidence.positive:
+        count = evidence.at_grid @ kernel
+        expected = np.outer(evidence.unit, evidence.exposure @ kernel)
+        scale = evidence.total / np.maximum(evidence.unit * evidence.exposure.sum(), 1e-12)
+        pseudo = 0.5
+        curves = np.log((count + pseudo) / (expected * scale[:, None].clip(1e-12) + pseudo))
+    else:
+        top = evidence.weighted @ kernel * evidence.unit[:, None]
+        bottom = evidence.precision @ kernel * evidence.unit[:, None] ** 2
+        curves = top / (bottom + 1e-3 * bottom.max(1, keepdims=True))
+    pad = (len(grid.x) - len(grid.z)) // 2
+    curves = np.pad(curves, ((0, 0), (pad, pad)), mode="edge")
+    return np.stack([evidence.normalised(curve) for curve in curves])
