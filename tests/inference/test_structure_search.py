@@ -156,6 +156,29 @@ def test_other_curves_in_vain_leave_everything_where_it_was():
     assert bound == pytest.approx(again.bound, abs=1e-6)
 
 
+class LosesAllCurves:
+    """Moves that end at a far lower bound."""
+
+    def __init__(self, genes):
+        self.genes = genes
+
+    def merge_settled(self, structure):
+        return structure
+
+    def improve(self, structure):
+        nothing = self.genes.structure(structure.curves[:0], structure.complexity[:0])
+        return self.genes.at(structure.share, nothing)
+
+
+def test_a_round_that_ends_lower_is_undone():
+    restart, structure = beginning_from(toy_groups(seed=107, n_obs=200), True, [0])
+    kept = restart._rounds(structure, LosesAllCurves(restart.genes))
+    np.testing.assert_array_equal(kept.curves, structure.curves)
+    np.testing.assert_array_equal(kept.share, structure.share)
+    assert kept.total == pytest.approx(structure.total)
+    assert restart.history == []
+
+
 def test_curves_that_no_gene_follows_go():
     """Between two moves a curve may have no gene at all; merging two of them concerns none."""
     genes, z = settled(toy_groups(seed=105, n_obs=150, n_per_group=4), "gaussian", shift=False)
@@ -183,7 +206,7 @@ def test_of_two_orders_the_one_is_taken_that_tells_more():
     found = find_structure(genes, [[folded], [z]], 0, 2)
     assert (found.order, len(found.order_totals), len(found.totals)) == (1, 2, 2)
     assert found.order_totals[1] > found.order_totals[0] + 50
-    assert found.totals[0] == found.order_totals[1]
+    assert found.totals[0] >= found.order_totals[1]
     assert order(found, adata) > 0.99
     alone = find_structure(genes, [[z]], 0, 2)
     assert alone.order == 0
@@ -245,7 +268,7 @@ def test_cells_that_the_first_order_folds_are_unfolded():
     agreement = spearmanr(model.get_latent_representation()[:, 0], adata.obs["true_z"]).statistic
     assert abs(agreement) > 0.95
     assert len(model.search_["order_bounds"]) > 1
-    assert model.search_["bounds"][0] == model.search_["order_bounds"].max()
+    assert model.search_["bounds"][0] >= model.search_["order_bounds"].max()
 
 
 def test_composition_is_interpolated_between_its_points():

@@ -246,7 +246,7 @@ class Moves:
     def _settled(self, new: Structure, reference: Structure) -> Structure:
         """Settle until better than the reference, or until that is out of reach.
 
-        Rounds gain less and less: as much as the last one is the most that a further one may gain.
+        Rounds mostly gain less and less, so a further one is taken to gain no more than the last.
         """
         new = self.genes.at(reference.share, new)
         for left in reversed(range(_SETTLE_ROUNDS)):

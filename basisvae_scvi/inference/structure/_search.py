@@ -32,7 +32,8 @@ class FoundStructure:
     totals
         Total of every restart; other curves are tried for the cells of the best one.
     order_totals
-        Total of one restart from every order of the cells; all restarts begin at the best one.
+        Total of one restart from every order of the cells, before other curves are tried; all
+        restarts begin at the best order.
     assignments
         φ of every restart, each ``(P, K_r + 1)``.
     history
@@ -92,7 +93,7 @@ def _search_on(
     index: int,
     silent: bool,
 ) -> _Outcome:
-    """What other curves lead to from where a restart has left the cells."""
+    """What other curves lead to from where a restart has left the cells; genes stay there."""
     restart = Restart(genes, outcome.places, np.random.default_rng(seed), index)
     restart.history = list(outcome.history)
     genes.evidence.set_composition(outcome.composition, outcome.composition_complexity)
@@ -160,18 +161,18 @@ def find_structure(
     if left:
         outcomes += search([(starts[i % len(starts)], i) for i in left], "Searching structure")
     winner = int(np.argmax([outcome.structure.total for outcome in outcomes]))
+    order_totals = [trial.structure.total for trial in trials or outcomes[:1]]
     level = flat_total(genes, len(starts[0]))
     task = (genes, outcomes[winner], seeds[-1], winner, silent)
     outcomes[winner : winner + 1] = run_jobs(_search_on, [task], n_tasks=1, n_jobs=1, silent=True)
     best = outcomes[winner]
-    genes.evidence.set_composition(best.composition, best.composition_complexity)
     return FoundStructure(
         grid=genes.grid,
-        structure=genes.at(best.structure.share, best.structure),
+        structure=best.structure,
         flat_total=level,
         composition=best.composition,
         totals=[outcome.structure.total for outcome in outcomes],
-        order_totals=[trial.structure.total for trial in trials or outcomes[:1]],
+        order_totals=order_totals,
         assignments=[outcome.structure.phi for outcome in outcomes],
         history=[entry for outcome in outcomes for entry in outcome.history],
         order=order,
