@@ -77,7 +77,7 @@ def _module_of(trained, everything, genes):
     return held.module.double()
 
 
-def _long_fit(module, cells, x, table, n_rounds=4, n_steps=150):
+def _long_fit(module, cells, x, table, n_rounds=3, n_steps=150):
     """Joint ascent of the module's own bound by all cells, φ in closed form in between.
 
     ``table`` holds what bases are compared by beside the likelihood, where they are compared by
@@ -91,7 +91,7 @@ def _long_fit(module, cells, x, table, n_rounds=4, n_steps=150):
         REGISTRY_KEYS.SIZE_FACTOR_KEY: size_factor,
         REGISTRY_KEYS.BATCH_KEY: torch.zeros(len(z), 1),
     }
-    nodes, shares = np.polynomial.hermite_e.hermegauss(9 if cells.sd.any() else 1)
+    nodes, shares = np.polynomial.hermite_e.hermegauss(7 if cells.sd.any() else 1)
     latents = [torch.tensor(cells.mean + node * cells.sd) for node in nodes]
     shares = shares / shares.sum()
     pairs = module.pairs(module.assignment())
@@ -121,7 +121,7 @@ def _long_fit(module, cells, x, table, n_rounds=4, n_steps=150):
 
 def test_result_is_that_of_a_fit_with_bases_unchanged(trained, everything, parts):
     frozen, cells, block = parts
-    # Where q(z) is wide, the reference has nine times the work, and shifts are less certain.
+    # Where q(z) is wide, the reference has seven times the work, and shifts are less certain.
     is_wide = bool(cells.sd.any())
     genes = np.arange(N_TRAINED, N_TRAINED + 6 if is_wide else N_ALL)
     values, constants = block(genes)

@@ -1,10 +1,12 @@
 """Machine code on disk: never stale, never another function's, and missed by nobody."""
 
+import importlib.util
 import os
 import pickle
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numba
@@ -21,7 +23,6 @@ import sys, torch, numba
 torch.set_num_threads(1)
 import basisvae_scvi.likelihood as bl
 from basisvae_scvi.likelihood._numba._kernel import visit_block
-{before}
 for name in sys.argv[1:]:
     torch.manual_seed(0)
     family, grid = bl.get_likelihood(name), torch.rand(9, 2)
@@ -52,7 +53,6 @@ import hashlib, sys, torch
 torch.set_num_threads(1)
 import basisvae_scvi.likelihood as bl
 from basisvae_scvi.likelihood._numba._kernel import visit_block
-{before}
 digest = hashlib.sha256()
 for name in sys.argv[1:]:
     torch.manual_seed(0)
@@ -77,11 +77,10 @@ print(digest.hexdigest(), sum(visit_block.stats.cache_hits.values()))
 """
 
 
-def start(*names, program=PROGRAM, before="", **environment):
+def start(*names, program=PROGRAM, **environment):
     """Start the program with only the given places for machine code."""
     environment = {k: str(v) for k, v in environment.items()}
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("NUMBA_")}
-    program = program.format(before=before)
     return subprocess.Popen(
         [sys.executable, "-W", "error::UserWarning:numba", "-c", program, *names],
         env={"PYTHONPATH": str(PACKAGE.parent), **inherited, **environment},
@@ -202,7 +201,7 @@ def test_changed_sources_are_compiled_anew(tmp_path):
     shutil.copytree(PACKAGE, tmp_path / PACKAGE.name, ignore=ignored)
     places = {"NUMBA_CACHE_DIR": tmp_path / "cache", "PYTHONPATH": tmp_path}
     assert finish(start("bernoulli", **places)) == 0
-    assert finish(start("bernoulli", **places)) == 1
+    assert code_files(tmp_path / "cache")
     densities = tmp_path / PACKAGE.name / "likelihood" / "_numba" / "_densities.py"
     source = densities.read_text()
     wrong = source.replace("log_p = constant + x * odds", "log_p = constant - x * odds")
@@ -210,34 +209,6 @@ def test_changed_sources_are_compiled_anew(tmp_path):
     densities.write_text(wrong)
     process = start("bernoulli", **places)
     assert "AssertionError: ('bernoulli'" in process.communicate(timeout=300)[1]
-
-
-@pytest.mark.slow
-def test_nowhere_to_write(tmp_path):
-    """A read-only package and home: paths below regular files, which even root cannot create."""
-    ignored = shutil.ignore_patterns("__pycache__", "*.h5ad")
-    shutil.copytree(PACKAGE, tmp_path / PACKAGE.name, ignore=ignored)
-    (tmp_path / PACKAGE.name / "likelihood" / "_numba" / "__pycache__").write_text("")
-    (tmp_path / "file").write_text("")
-    nowhere = tmp_path / "file" / "below"
-    process = start(
-        "bernoulli",
-        PYTHONPATH=tmp_path,
-        PYTHONDONTWRITEBYTECODE=1,
-        NUMBA_CACHE_DIR=nowhere,
-        HOME=nowhere,
-        XDG_CACHE_HOME=nowhere,
-    )
-    assert finish(process) == 0
-    assert code_files(tmp_path) == []
-
-
-@pytest.mark.slow
-def test_a_place_that_is_gone_when_the_code_is_ready(tmp_path):
-    folder = str(tmp_path / "cache")
-    before = f"import shutil; shutil.rmtree({folder!r}); open({folder!r}, 'w').close()"
-    assert finish(start("bernoulli", before=before, NUMBA_CACHE_DIR=folder)) == 0
-    assert code_files(tmp_path) == []
 
 
 @pytest.fixture
@@ -273,12 +244,67 @@ def test_damaged_files_are_written_anew(small, tmp_path, damage):
     assert [small(), small()] == [0, 1]
 
 
+def test_a_place_that_is_gone_when_the_code_is_ready(tmp_path, monkeypatch):
+    folder = tmp_path / "cache"
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(folder))
+    dispatcher = numba.njit(lambda x: x + 1)
+    _cache.keep_on_disk(dispatcher)
+    assert isinstance(dispatcher._cache, _cache._Cache)
+    shutil.rmtree(folder)
+    folder.write_text("")
+    assert dispatcher(1) == 2
+    assert code_files(tmp_path) == []
+
+
+def test_nowhere_to_write(tmp_path, monkeypatch):
+    """Read-only sources and home: paths below regular files, which even root cannot create."""
+    for name in ("file", "__pycache__"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "sums.py").write_text("def increased(x):\n    return x + 1\n")
+    nowhere = str(tmp_path / "file" / "below")
+    monkeypatch.setattr(numba.config, "CACHE_DIR", nowhere)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, nowhere)
+    spec = importlib.util.spec_from_file_location("sums", tmp_path / "sums.py")
+    sums = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sums)
+    dispatcher = numba.njit(sums.increased)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _cache.keep_on_disk(dispatcher)
+        assert dispatcher(1) == 2
+    assert not isinstance(dispatcher._cache, _cache._Cache)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["__pycache__", "file", "sums.py"]
+
+
+# Compiles a function for three types, and says for how many of them it found the code.
+SIGNATURES_PROGRAM = """
+import numba
+from basisvae_scvi.likelihood._numba import _cache
+
+@numba.njit
+def increased(x):
+    return x + 1
+
+_cache.keep_on_disk(increased)
+assert [increased(x) for x in (1, 1.5, 1j)] == [2, 2.5, 1 + 1j]
+print("loaded", sum(increased.stats.cache_hits.values()))
+"""
+
+
 @pytest.mark.slow
 def test_processes_that_compile_at_the_same_time(tmp_path):
-    """Three likelihoods in processes that share an empty folder; then all in one process."""
-    names = ["bernoulli", "poisson", "gaussian"]
-    processes = [start(name, NUMBA_CACHE_DIR=tmp_path) for name in names]
-    for process in processes:
+    """Three processes with an empty folder; then one more, which finds the code of all types."""
+    script, cache = tmp_path / "script.py", tmp_path / "cache"
+    script.write_text(SIGNATURES_PROGRAM)
+    program = f"import runpy; runpy.run_path({str(script)!r})"
+
+    def begin():
+        return start(program=program, NUMBA_CACHE_DIR=cache)
+
+    for process in [begin() for _ in range(3)]:
         finish(process)
-    assert finish(start(*names, NUMBA_CACHE_DIR=tmp_path)) == 3
-    assert all(path.suffix == ".nbc" for path in tmp_path.rglob("*.*") if path.is_file())
+    assert finish(begin()) == 3
+    assert len(code_files(cache)) == 3
+    assert all(path.suffix == ".nbc" for path in cache.rglob("*") if path.is_file())

@@ -153,7 +153,7 @@ class Restart:
         the same total is found again there is nothing to look for.
         """
         history, n_vain = self.history, 0
-        tries = range(_MAX_RESEEDS)
+        tries = (i for i in range(_MAX_RESEEDS))  # of no length: seldom all of them are made
         for _ in track(tries, description="Looking for better curves", disable=silent):
             kept, self.history = self._composition(), []
             new, moves = self._seeded(structure.share)
