@@ -89,6 +89,9 @@ class StructureMixin:
     def get_stability(self) -> pd.DataFrame:
         """How far the restarts of the search agree with the best one.
 
+        Other curves are looked for from the cells of the best restart alone; the others count as
+        they settled before.
+
         Returns
         -------
         Data frame indexed by gene. ``stability`` is the share of a gene's partners that it keeps,
