@@ -12,8 +12,10 @@ FROM python:3.12-slim
 ARG TORCH_BACKEND=cpu
 
 COPY . /src
+# Bytecode is written here and now: in a container that is thrown away after one command, each would
+# otherwise begin by compiling every library that it imports.
 RUN pip install --no-cache-dir uv \
-    && uv pip install --system --no-cache --torch-backend "$TORCH_BACKEND" /src \
+    && uv pip install --system --no-cache --compile-bytecode --torch-backend "$TORCH_BACKEND" /src \
     && pip uninstall --yes uv \
     && rm -rf /src
 

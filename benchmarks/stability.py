@@ -4,8 +4,10 @@ Fits each marrow lineage with default arguments (K = 50) and one seed after the 
 compares the clusters of every pair of fits. `train` looks for the structure from a fixed seed, so
 that users who differ in `seed=` get the same groups; `--search-seeds` gives that search a new
 seed as well, and measures how far it would depend on one. The searches of one fit (`--n-restarts`)
-are compared as well. Compares z with Slingshot's
-pseudotime as well.
+are compared as well. Would coarser groups agree? Groups of each pair of fits are also merged one
+pair after the other, always the two, of either fit, whose merging makes the fits agree best: no
+rule for when to merge groups, which would not know the other fit, can do much better. Compares z
+with Slingshot's pseudotime as well.
 
     python benchmarks/stability.py marrow_cd34_palantir.h5ad --seeds 10 --output stability.json
 """
@@ -14,14 +16,17 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterator
 from itertools import combinations
 from statistics import median
 
 import numpy as np
 from _machine import write
 from marrow_lineages import load_lineage
+from scipy.special import entr
 from scipy.stats import spearmanr
 from sklearn.metrics import adjusted_rand_score, v_measure_score
+from sklearn.metrics.cluster import contingency_matrix
 
 from basisvae_scvi import BasisVAE
 from basisvae_scvi.model import _start, _start_latent, _training
@@ -75,16 +80,45 @@ def agreement_of_restarts(assignments: list[np.ndarray]) -> dict:
 
 def agreement(fits: list[dict]) -> dict:
     """Of all pairs of fits, over all genes and over those that both are sure of."""
-    measures = {"v_measure": [], "ari": [], "v_measure_of_sure": []}
+    measures = {"v_measure": [], "ari": [], "v_measure_of_sure": [], "v_measure_of_merged": []}
     for a, b in combinations(fits, 2):
         first, second = np.array(a["labels"]), np.array(b["labels"])
         sure = np.minimum(a["confidences"], b["confidences"]) > 0.9
         measures["v_measure"].append(v_measure_score(first, second))
         measures["ari"].append(adjusted_rand_score(first, second))
         measures["v_measure_of_sure"].append(v_measure_score(first[sure], second[sure]))
+        measures["v_measure_of_merged"].append(v_measure_of_merged(first, second))
     return {
         name: {"median": median(values), "min": min(values)} for name, values in measures.items()
     }
+
+
+def v_measure_of_merged(first: np.ndarray, second: np.ndarray) -> float:
+    """Largest V-measure on the way down to two groups each, merging what makes both agree best."""
+    counts = contingency_matrix(first, second).astype(float)
+    best = _v_measure(counts)
+    while max(counts.shape) > 2:
+        merged = [*_mergers(counts), *(table.T for table in _mergers(counts.T))]
+        counts = max(merged, key=_v_measure)
+        best = max(best, _v_measure(counts))
+    return best
+
+
+def _mergers(counts: np.ndarray) -> Iterator[np.ndarray]:
+    """The table with every pair of its rows added up; two rows stay two."""
+    if len(counts) <= 2:
+        return
+    for kept, gone in combinations(range(len(counts)), 2):
+        table = counts.copy()
+        table[kept] += table[gone]
+        yield np.delete(table, gone, axis=0)
+
+
+def _v_measure(counts: np.ndarray) -> float:
+    """V-measure of two groupings from how many genes each pair of groups shares."""
+    joint = counts / counts.sum()
+    of_both = entr(joint.sum(1)).sum() + entr(joint.sum(0)).sum()
+    return float(2 * (of_both - entr(joint).sum()) / of_both) if of_both > 0 else 1.0
 
 
 def main() -> None:

@@ -10,16 +10,21 @@ import pytest
 
 from basisvae_scvi import BasisVAE
 from basisvae_scvi.datasets import simulate_counts
+from basisvae_scvi.inference.structure._smooth import smooth_priors
 
 ACCELERATOR = os.environ.get("BASISVAE_TEST_ACCELERATOR", "cpu")
 
 
 @contextmanager
 def brief_start():
-    """Shorten the warm start, where a test does not ask for a good fit."""
+    """Shorten search and warm start, where a test does not ask for a good fit."""
+    search = "basisvae_scvi.inference.structure"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("basisvae_scvi.model._start.ENCODER_STEPS", 20)
         patch.setattr("basisvae_scvi.inference._warm_start._BASIS_FIT_STEPS", 40)
+        patch.setattr(f"{search}._evidence.smooth_priors", lambda *at: smooth_priors(*at)[1::2])
+        patch.setattr(f"{search}._restart._MAX_RESEEDS", 0)
+        patch.setattr(f"{search}._restart._ROUNDS", 1)
         yield
 
 
