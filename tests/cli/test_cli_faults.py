@@ -71,7 +71,8 @@ def test_files_that_cannot_grow_leave_the_old_results(folder, limit):
     options = ("--n-basis", "4", "--max-epochs", "1", "--accelerator", "cpu", "--threads", "1")
     call = ("fit", "in.h5ad", "-o", "out.h5ad", "--overwrite", "--model-dir", "model", "--quiet")
     done = subprocess.run(
-        [sys.executable, "-c", LIMITED, str(limit), *call, *options],
+        # Python itself would leave cut-off bytecode of what it imports for all that come after.
+        [sys.executable, "-B", "-c", LIMITED, str(limit), *call, *options],
         capture_output=True,
         text=True,
         check=False,
