@@ -229,7 +229,7 @@ def _with_start(pair):
     return genes, [[z]]
 
 
-def train(adata, *, max_epochs=2, brief=True, **arguments):
+def train(adata, *, max_epochs=2, brief=False, **arguments):
     BasisVAE.setup_anndata(adata)
     model = BasisVAE(adata, gene_likelihood="nb", **arguments)
     quiet = {"enable_progress_bar": False, "accelerator": "cpu"}
@@ -249,7 +249,7 @@ def test_the_module_takes_over_what_was_found():
     adata = simulate_counts(n_obs=400, n_vars=60, max_shift=0.0, mean_count=3.0, seed=106)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="No gene changes along z")
-        model = train(adata, n_basis=8, max_epochs=10, brief=False)
+        model = train(adata, n_basis=8, max_epochs=10)
     search = model.search_
     label = model.module.assignment().argmax(1).numpy()
     np.testing.assert_array_equal(label, search["assignments"][0].argmax(1))
@@ -285,7 +285,7 @@ def test_composition_is_interpolated_between_its_points():
 def test_evidence_table_agrees_with_the_sums_over_its_grid():
     """Volume is evidence less optimum; mean and spread of δ are those of its posterior."""
     adata = simulate_counts(n_obs=300, n_vars=24, mean_count=1.0, seed=107)
-    model = train(adata, n_basis=5, translation_invariant=True)
+    model = train(adata, brief=True, n_basis=5, translation_invariant=True)
     module = model.module
     z = model.orientation_ * model.get_latent_representation()[:, 0]
     x = adata.X.toarray().astype(float)
