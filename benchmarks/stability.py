@@ -5,8 +5,9 @@ compares the clusters of every pair of fits. `train` looks for the structure fro
 that users who differ in `seed=` get the same groups; `--search-seeds` gives that search a new
 seed as well, and measures how far it would depend on one. The searches of one fit (`--n-restarts`)
 are compared as well. Would coarser groups agree? Groups of each pair of fits are also merged one
-pair after the other, always the two, of either fit, whose merging makes the fits agree best: no
-rule for when to merge groups, which would not know the other fit, can do much better. Compares z
+pair after the other, always the two, of either fit, whose merging makes the fits agree best. That
+takes to know the other fit, which no rule for one fit does; but it is greedy, and other ways down
+can end higher. Compares z
 with Slingshot's pseudotime as well.
 
     python benchmarks/stability.py marrow_cd34_palantir.h5ad --seeds 10 --output stability.json
