@@ -70,7 +70,7 @@ class StructureMixin:
         Returns
         -------
         Data frame with ``restart``, ``move`` (``"start"``, ``"delete"``, ``"merge"``, ``"split"``,
-        several joined by ``"+"``, ``"compose"``, ``"turn"``, ``"settle"``, ``"reseed"``),
+        several joined by ``"+"``, ``"compose"``, ``"turn"``, ``"settle"``, ``"recombine"``),
         ``bound`` after it (nats; bases, genes and cells paid for) and ``n_used_bases``, the flat
         one included.
 

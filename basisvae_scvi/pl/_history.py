@@ -28,7 +28,7 @@ _MARKERS = {
     "delete": "v",
     "merge": "D",
     "split": "^",
-    "reseed": "P",
+    "recombine": "P",
     "compose": "X",
     "turn": ">",
     "settle": "s",

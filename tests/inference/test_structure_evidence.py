@@ -161,7 +161,7 @@ def test_evidence_of_a_linear_fit_is_the_marginal_likelihood():
 def test_log_linear_fit_is_the_mode_and_its_evidence_is_near_the_integral():
     rng = np.random.default_rng(2)
     basis = rng.standard_normal((30, 1))
-    prior, exposure = SmoothPrior(basis), np.full(30, 3.0)
+    prior, exposure = SmoothPrior(basis, length=1.0), np.full(30, 3.0)
     count = rng.poisson(exposure * np.exp(0.5 * basis[:, 0])).astype(float)
 
     def log_joint(w):

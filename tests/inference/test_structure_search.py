@@ -131,22 +131,22 @@ def test_other_curves_from_where_the_cells_are_lead_to_the_best_structure():
     """Of one curve where there are three, no search has gone on yet."""
     adata = toy_groups(seed=107, n_obs=200)
     restart, poor = beginning_from(adata, True, [0])
-    found = restart.reseed(poor)
+    found = restart.recombine(poor, [])
     assert v_measure_score(adata.var["true_shape"], found.label) == 1.0
     genes, z = settled(adata, "gaussian", shift=True)
     reference = find_structure(genes, [[z]], 0, 1)
     assert found.total == pytest.approx(reference.structure.total, abs=10.0)
-    assert {entry.move for entry in restart.history} == {"reseed"}
-    assert restart.history[-1] == (0, "reseed", found.total, len(np.unique(found.label)))
+    assert {entry.move for entry in restart.history} == {"recombine"}
+    assert restart.history[-1] == (0, "recombine", found.total, len(np.unique(found.label)))
     assert found.total > poor.total + 500.0
 
 
 def test_other_curves_in_vain_leave_everything_where_it_was():
     adata = toy_groups(seed=107, n_obs=200)
     restart, poor = beginning_from(adata, True, [0])
-    best = restart.reseed(poor)
+    best = restart.recombine(poor, [])
     n_entries = len(restart.history)
-    again = restart.reseed(best)
+    again = restart.recombine(best, [])
     np.testing.assert_array_equal(again.curves, best.curves)
     np.testing.assert_array_equal(again.share, best.share)
     assert (again.total, len(restart.history)) == (pytest.approx(best.total), n_entries)

@@ -8,6 +8,8 @@ Cells enter through their responsibilities for the grid points of z alone.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -256,6 +258,8 @@ class WorkingEvidence(ABC):
     ) -> SmoothFit:
         """Fit a curve under the prior of the largest evidence, and give it its size.
 
+        Priors of shorter length are tried as long as that pays.
+
         Parameters
         ----------
         sums
@@ -264,10 +268,13 @@ class WorkingEvidence(ABC):
             A curve close by, ``(C,)``, where one is known.
         """
         best = None
-        for prior in reversed(self.priors):  # smoothest first
-            fit = self.fit_under(prior, sums, near if best is None else best.curve)
-            if best is None or fit.evidence > best.evidence:
-                best = fit
+        for _, priors in groupby(reversed(self.priors), attrgetter("length")):  # smoothest first
+            start = near if best is None else best.curve
+            fits = [self.fit_under(prior, sums, start) for prior in priors]
+            fit = max(fits, key=attrgetter("evidence"))
+            if best is not None and fit.evidence <= best.evidence:
+                break  # shorter ones fit no better still
+            best = fit
         return best._replace(curve=self.normalised(best.curve))
 
     @property

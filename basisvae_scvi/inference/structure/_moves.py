@@ -10,15 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
-from scipy.special import softmax
 
 from ._state import SettledGenes, Structure
+from ._swap import Swap, Trial, concerned
 
-_LOCAL_SWEEPS = 6
-_LOCAL_TOLERANCE = 1.0
 _FULL_SWEEPS = 6
 _MIN_GAIN = 0.5
 _MAX_PASSES = 60
@@ -32,29 +29,6 @@ _MAX_PAIRS = 16
 # Groups that a split is tried on, those whose worst genes miss most.
 _MAX_SPLIT_GROUPS = 10
 _SPLITS_PER_GROUP = 2
-_CONCERNED = 0.05
-
-
-class Trial(NamedTuple):
-    """A move, tried on the genes it concerns.
-
-    Attributes
-    ----------
-    gain
-        By how much the bound would rise, all other genes held.
-    old
-        Indices of the curves that go.
-    curves, complexity
-        New curves and what they cost.
-    name
-        What was done.
-    """
-
-    gain: float
-    old: np.ndarray
-    curves: np.ndarray
-    complexity: np.ndarray
-    name: str
 
 
 class Moves:
@@ -84,55 +58,15 @@ class Moves:
 
     # -- tried on a few genes ---------------------------------------------------------------------
 
-    def _concerned(self, structure: Structure, curves: list[int]) -> np.ndarray:
-        return np.flatnonzero(structure.phi[:, np.add(curves, 1)].sum(1) > _CONCERNED)
-
     def attempt(
-        self, name: str, structure: Structure, old: list[int], new: np.ndarray, genes: np.ndarray
+        self, name: str, structure: Structure, old: list[int], new: np.ndarray, which: np.ndarray
     ) -> Trial:
-        """Replace curves for the genes concerned.
+        """Curves ``old`` replaced by ``new`` ``(K', C)``, refitted, for the genes concerned."""
+        return Swap(self.genes, structure, old, len(new), which).refitted(name, new)
 
-        Parameters
-        ----------
-        name
-            What to call it.
-        structure
-            Where to start.
-        old
-            Indices of the curves to take away.
-        new
-            Curves to put in their place, ``(K', C)``; they are refitted.
-        genes
-            Genes concerned.
-        """
-        group = self.genes
-        kept = np.setdiff1d(np.arange(structure.n_curves), old)
-        stays = np.r_[0, kept + 1]
-        rest = structure.phi.sum(0) - structure.phi[genes].sum(0)
-        now = group.gene_terms(structure.evidence[genes], structure.phi[genes])
-        now += group.log_partition(structure.phi.sum(0)) + structure.complexity[old].sum()
-        evidence, others = structure.evidence[genes][:, stays], rest[stays]
-        if not len(new):
-            phi = group.assign(evidence, others)
-            then = group.gene_terms(evidence, phi) + group.log_partition(others + phi.sum(0))
-            return Trial(then - now, np.asarray(old, dtype=int), new, np.zeros(0), name)
-        spilled = rest[np.add(old, 1)].sum() / len(new) if len(old) else 0.0
-        others = np.r_[others, np.full(len(new), spilled)]
-        curves, complexity = new, np.zeros(len(new))
-        looked, at_shift, scale = group.look(curves, genes)
-        phi = softmax(looked, axis=1)  # at first all of them go to the new curves
-        gain = -np.inf
-        for _ in range(_LOCAL_SWEEPS):
-            curves, complexity = group.fit_curves(curves, phi, at_shift, scale, genes)
-            looked, at_shift, scale = group.look(curves, genes)
-            joined = np.concatenate([evidence, looked], axis=1)
-            phi = group.assign(joined, others)
-            then = group.gene_terms(joined, phi) + group.log_partition(others + phi.sum(0))
-            before, gain = gain, float(then + complexity.sum() - now)
-            if gain < before + _LOCAL_TOLERANCE:
-                break
-            phi = phi[:, len(stays) :]
-        return Trial(gain, np.asarray(old, dtype=int), curves, complexity, name)
+    @staticmethod
+    def _concerned(structure: Structure, curves: list[int]) -> np.ndarray:
+        return concerned(structure.phi[:, np.add(curves, 1)].sum(1))
 
     def deletions(self, structure: Structure) -> Iterator[Trial]:
         """Every curve taken away."""
@@ -154,13 +88,8 @@ class Moves:
 
         Of many groups the nearest pairs only: the others are far from being one.
         """
-        n = structure.n_curves
-        loss = np.full((n, n), np.inf)
-        for a in range(n):
-            moved = structure.evidence[:, [a + 1]] - structure.evidence[:, 1:]
-            loss[a] = structure.phi[:, a + 1] @ moved
+        n, loss = structure.n_curves, losses(structure)
         np.fill_diagonal(loss, np.inf)
-        loss = np.minimum(loss, loss.T)
         near = np.argsort(loss, axis=1, kind="stable")[:, : min(_MAX_PARTNERS, n - 1)]
         pairs = {(min(a, b), max(a, b)) for a in range(n) for b in near[a].tolist()}
         return sorted(pairs, key=lambda pair: loss[pair])[:_MAX_PAIRS]
@@ -191,19 +120,13 @@ class Moves:
         return replace(new, share=structure.share)
 
     def improve(self, structure: Structure) -> Structure:
-        """Delete, merge and split, cells held, until nothing raises the bound."""
+        """Delete, merge and split, cells held, until nothing raises the bound.
+
+        Where all bases are in use, a group is split for one that is merged or deleted elsewhere.
+        """
         paid = structure.bound - structure.total
-        has_room = self.genes.n_basis - 1
         for _ in range(_MAX_PASSES):
-            kinds = [(self.deletions, self.merges)]
-            if structure.n_curves < has_room:
-                kinds.append((self.splits,))
-            better = None
-            for kind in kinds:
-                trials = [trial for move in kind for trial in move(structure)]
-                better = self._first_better(structure, trials)
-                if better is not None:
-                    break
+            better = self._better(structure)
             if better is None:
                 break
             name, structure = better
@@ -211,7 +134,18 @@ class Moves:
             self.record(name, structure)
         return structure
 
-    def _first_better(
+    def _better(self, structure: Structure) -> tuple[str, Structure] | None:
+        fewer = [*self.deletions(structure), *self.merges(structure)]
+        better = self.first_better(structure, fewer)
+        if better is not None:
+            return better
+        more = list(self.splits(structure))
+        if structure.n_curves < self.genes.n_basis - 1:
+            return self.first_better(structure, more)
+        pairs = _pairs(fewer, more)
+        return self._first_of(structure, [[*pair] for pair in pairs[:_MAX_FULL_TRIALS]])
+
+    def first_better(
         self, structure: Structure, trials: list[Trial]
     ) -> tuple[str, Structure] | None:
         """All moves at once that concern different curves, or else the best that holds alone."""
@@ -219,7 +153,11 @@ class Moves:
         room = self.genes.n_basis - 1 - structure.n_curves
         together = _compatible(trials, room)
         choices = [together] if len(together) > 1 else []
-        choices += [[trial] for trial in trials[:_MAX_FULL_TRIALS]]
+        return self._first_of(structure, choices + [[t] for t in trials[:_MAX_FULL_TRIALS]])
+
+    def _first_of(
+        self, structure: Structure, choices: list[list[Trial]]
+    ) -> tuple[str, Structure] | None:
         for choice in choices:
             new = self.genes.sweep(self.carried_out(structure, choice), _FULL_SWEEPS)
             if new.bound > structure.bound + _MIN_GAIN:
@@ -256,6 +194,23 @@ class Moves:
             if missing < 0 or left * (new.total - before) < missing:
                 break
         return new
+
+
+def losses(structure: Structure) -> np.ndarray:
+    """Nats that the genes of one group lose under the curve of the other, ``(K, K)``.
+
+    The lesser of both ways, for a curve that fits two groups may be either one's.
+    """
+    at_home = (structure.phi * structure.evidence).sum(0)[1:]
+    loss = at_home[:, None] - structure.phi[:, 1:].T @ structure.evidence[:, 1:]
+    return np.minimum(loss, loss.T)
+
+
+def _pairs(fewer: list[Trial], more: list[Trial]) -> list[tuple[Trial, Trial]]:
+    """A move that leaves a basis and one elsewhere that takes it, best first, if both gain."""
+    pairs = [(a, b) for a in fewer for b in more if a.gain + b.gain > _MIN_GAIN]
+    pairs = [(a, b) for a, b in pairs if not np.intersect1d(a.old, b.old).size]
+    return sorted(pairs, key=lambda pair: -pair[0].gain - pair[1].gain)
 
 
 def _compatible(trials: list[Trial], room: int) -> list[Trial]:

@@ -8,11 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import logsumexp
 from scvi.utils import track
+from sklearn.metrics import v_measure_score
 
 from ._cells import anchor, place_on_grid
 from ._evidence import WorkingEvidence
 from ._grid import CurveGrid
 from ._moves import Moves
+from ._recombine import recombined
 from ._state import SettledGenes, Structure
 from ._turn import cut_elsewhere
 
@@ -24,7 +26,12 @@ _MIN_GAIN = 1.0
 _SETTLE_ROUNDS = 5
 _FIRST_SWEEPS = 10
 # Other seeds of curves from where the cells are: so many at most, and so many in a row in vain.
-_MAX_RESEEDS, _MAX_VAIN_RESEEDS = 8, 2
+_MAX_RESEEDS, _MAX_VAIN_RESEEDS = 12, 3
+# Structures found on the way, the latest ones, that each new one is recombined with as well.
+_MAX_OTHERS = 4
+_RECOMBINED_ROUNDS = 20
+# Groupings that agree to so much lead to the same places of the cells.
+_ALIKE = 0.995
 # Odds, in nats, that libraries have a composition where size factors are their totals: flat genes
 # must then drift as others change. Without them, it is a coin's toss whether a group that a
 # composition would make flat is one. Chosen, on few simulations.
@@ -145,30 +152,71 @@ class Restart:
         structure = genes.sweep(self.seed(genes.n_basis - 1, own), _FIRST_SWEEPS)
         return genes.at(share, structure), Moves(genes, self.own_curves, own, self._record)
 
-    def reseed(self, structure: Structure, *, silent: bool = True) -> Structure:
-        """Search other curves from where the cells are, as long as that raises the total.
+    def recombine(
+        self, structure: Structure, others: list[np.ndarray], *, silent: bool = True
+    ) -> Structure:
+        """Recombine with other groupings of the genes, as long as that raises the total.
 
         Curves that were found while the cells were elsewhere are seldom the best ones for where
-        the cells have come to, and no move of one or two of them leads from these to those. Once
-        the same total is found again there is nothing to look for.
+        the cells have come to, and no move of one or two of them leads from these to those. So
+        new ones are found from where the cells are, again and again, and what they do better is
+        taken over. Once the same is found again there is nothing to look for.
+
+        Parameters
+        ----------
+        structure
+            Where to start.
+        others
+            Curves of other searches, each ``(K', C)``.
+        silent
+            Whether to show no progress.
         """
-        history, n_vain = self.history, 0
+        others, n_vain = list(others), 0
         tries = (i for i in range(_MAX_RESEEDS))  # of no length: seldom all of them are made
         for _ in track(tries, description="Looking for better curves", disable=silent):
-            kept, self.history = self._composition(), []
-            new, moves = self._seeded(structure.share)
-            new = self._rounds(moves.improve(new), moves)
-            self.history = history
-            if new.total > structure.total + _MIN_GAIN:
+            history, kept = self.history, self._composition()
+            self.history = []
+            fresh, moves = self._seeded(structure.share)
+            fresh = moves.improve(fresh)
+            found_again = fresh.bound < structure.bound + _MIN_GAIN and _alike(fresh, structure)
+            new = structure
+            if not found_again:
+                new = self._best_child(structure, fresh, others, moves)
+                others.append(fresh.curves)
+            is_better = new.total > structure.total + _MIN_GAIN
+            if is_better:
+                new = self._rounds(new, moves)
+            self.history, n_vain = history, n_vain + 1
+            if is_better:
                 structure, n_vain = new, 0
-                self._record("reseed", structure)
+                self._record("recombine", structure)
                 continue
-            found_again = new.total > structure.total - _MIN_GAIN
             structure = self._back(structure, kept)
-            n_vain += 1
             if found_again or n_vain == _MAX_VAIN_RESEEDS:
                 break
         return structure
+
+    def _best_child(
+        self, structure: Structure, fresh: Structure, others: list[np.ndarray], moves: Moves
+    ) -> Structure:
+        """The best of what two structures make of one another once the cells have settled."""
+        genes = self.genes
+        first, second = recombined(moves, structure, fresh), recombined(moves, fresh, structure)
+        if second.bound > first.bound:
+            first, second = second, first
+        first = recombined(moves, first, second)
+        for curves in others[-_MAX_OTHERS:]:
+            other = genes.sweep(genes.structure(curves, np.zeros(len(curves))), 2)
+            first = recombined(moves, first, other)
+        children = [first]
+        if not _alike(first, second):
+            children.append(second)
+        settled = [
+            genes.settle(genes.at(structure.share, child), _RECOMBINED_ROUNDS)
+            for child in children
+        ]
+        best = max(settled, key=lambda child: child.total)
+        return genes.at(best.share, best)
 
     def _composition(self) -> tuple[np.ndarray, float]:
         return self.genes.evidence.composition, self.genes.evidence.composition_complexity
@@ -244,6 +292,10 @@ class Restart:
                 break
             new = moves.carried_out(new, [best])
         return new
+
+
+def _alike(first: Structure, second: Structure) -> bool:
+    return v_measure_score(first.label, second.label) >= _ALIKE
 
 
 def _paid(structure: Structure) -> float:

@@ -89,6 +89,7 @@ def _search_once(
 def _search_on(
     genes: SettledGenes,
     outcome: _Outcome,
+    others: list[np.ndarray],
     seed: np.random.SeedSequence,
     index: int,
     silent: bool,
@@ -98,7 +99,7 @@ def _search_on(
     restart.history = list(outcome.history)
     genes.evidence.set_composition(outcome.composition, outcome.composition_complexity)
     structure = genes.at(outcome.structure.share, outcome.structure)
-    return _outcome(restart, restart.reseed(structure, silent=silent))
+    return _outcome(restart, restart.recombine(structure, others, silent=silent))
 
 
 def _outcome(restart: Restart, structure: Structure) -> _Outcome:
@@ -163,7 +164,8 @@ def find_structure(
     winner = int(np.argmax([outcome.structure.total for outcome in outcomes]))
     order_totals = [trial.structure.total for trial in trials or outcomes[:1]]
     level = flat_total(genes, len(starts[0]))
-    task = (genes, outcomes[winner], seeds[-1], winner, silent)
+    others = [outcome.structure.curves for i, outcome in enumerate(outcomes) if i != winner]
+    task = (genes, outcomes[winner], others, seeds[-1], winner, silent)
     outcomes[winner : winner + 1] = run_jobs(_search_on, [task], n_tasks=1, n_jobs=1, silent=True)
     best = outcomes[winner]
     return FoundStructure(

@@ -56,9 +56,12 @@ class SmoothPrior:
     ----------
     basis
         U, shape ``(C, R)``.
+    length
+        Length scale of the slope, in units of x.
     """
 
     basis: np.ndarray
+    length: float
 
     @classmethod
     def of(cls, x: np.ndarray, *, length: float, slope: float, level: float) -> SmoothPrior:
@@ -81,7 +84,7 @@ class SmoothPrior:
         covariance = integral @ of_slope @ integral.T + level**2
         variance, direction = np.linalg.eigh(covariance)
         kept = variance > _NEGLIGIBLE * variance[-1]
-        return cls(direction[:, kept] * np.sqrt(variance[kept]))
+        return cls(direction[:, kept] * np.sqrt(variance[kept]), length)
 
     def _complexity(self, weight: np.ndarray, information: np.ndarray) -> float:
         precision = np.eye(len(weight)) + (self.basis.T * information) @ self.basis
