@@ -149,7 +149,7 @@ def test_evidence_of_a_linear_fit_is_the_marginal_likelihood():
     prior = SmoothPrior.of(x, length=0.8, slope=1.0, level=0.5)
     noise = 0.2 + rng.random(40)
     y = np.sin(x) + noise * rng.standard_normal(40)
-    fit = prior.fit_linear(y / noise**2, 1 / noise**2)
+    fit = prior.fit_linear((y / noise**2)[None], (1 / noise**2)[None]).at(0)
     covariance = prior.basis @ prior.basis.T + np.diag(noise**2)
     exact = multivariate_normal(np.zeros(40), covariance).logpdf(y)
     constant = multivariate_normal(np.zeros(40), np.diag(noise**2)).logpdf(y)
@@ -161,7 +161,7 @@ def test_evidence_of_a_linear_fit_is_the_marginal_likelihood():
 def test_log_linear_fit_is_the_mode_and_its_evidence_is_near_the_integral():
     rng = np.random.default_rng(2)
     basis = rng.standard_normal((30, 1))
-    prior, exposure = SmoothPrior(basis, length=1.0), np.full(30, 3.0)
+    prior, exposure = SmoothPrior(basis), np.full(30, 3.0)
     count = rng.poisson(exposure * np.exp(0.5 * basis[:, 0])).astype(float)
 
     def log_joint(w):
@@ -169,18 +169,40 @@ def test_log_linear_fit_is_the_mode_and_its_evidence_is_near_the_integral():
         return count @ f - exposure @ np.exp(f) - 0.5 * w**2
 
     best = minimize_scalar(lambda w: -log_joint(w), bounds=(-5, 5), method="bounded")
-    for near in (None, np.linspace(-1, 1, 30)):
-        fit = prior.fit_log(count, exposure, near)
+    for near in (None, np.linspace(-1, 1, 30)[None]):
+        fit = prior.fit_log(count[None], exposure[None], near).at(0)
         np.testing.assert_allclose(fit.curve, basis[:, 0] * best.x, atol=1e-3)
         mass = quad(lambda w: np.exp(log_joint(w) + best.fun), -6, 6)[0] / np.sqrt(2 * np.pi)
         np.testing.assert_allclose(fit.evidence, np.log(mass) - best.fun, atol=5e-3)
 
 
+@pytest.mark.parametrize("name", ["nb", "gaussian"])
+def test_curves_fitted_together_are_those_fitted_alone_under_the_best_of_all_priors(name):
+    evidence = evidence_of(name, shift=False)[0]
+    rng, grid = np.random.default_rng(4), evidence.grid
+    z = rng.uniform(0.5, 2.5, (12, 1)) * grid.x + rng.normal(size=(12, 1))
+    target = np.r_[np.sin(z), 1.5 * np.tanh(z), 0.0 * z[:4], 3.0 * np.cos(4 * z[:2])]
+    exposure = rng.uniform(1.0, 400.0, (len(target), 1)) * evidence.grid.weights
+    if name == "nb":
+        sums = rng.poisson(exposure * np.exp(target)).astype(float), exposure
+    else:
+        sums = exposure * (target + rng.normal(size=target.shape) / np.sqrt(exposure)), exposure
+    together = evidence.fit(sums)
+    for row in range(len(target)):
+        own = sums[0][[row]], sums[1][[row]]
+        alone = evidence.fit(own).at(0)
+        np.testing.assert_allclose(together.curve[row], alone.curve, atol=1e-6)
+        np.testing.assert_allclose(together.evidence[row], alone.evidence, atol=1e-6)
+        best = max(evidence.fit_under(prior, own, None).evidence[0] for prior in evidence.priors)
+        assert alone.evidence == pytest.approx(best, abs=0.05)
+
+
 def test_a_wiggly_prior_costs_more_than_a_smooth_one_where_nothing_wiggles():
     x = np.linspace(-2, 2, 60)
     y, precision = 0.5 * x, np.full(60, 25.0)
+    sums = (y * precision)[None], precision[None]
     smooth, wiggly = (
-        SmoothPrior.of(x, length=length, slope=1.0, level=0.5).fit_linear(y * precision, precision)
+        SmoothPrior.of(x, length=length, slope=1.0, level=0.5).fit_linear(*sums).at(0)
         for length in (1.6, 0.2)
     )
     assert smooth.evidence > wiggly.evidence + 5

@@ -74,12 +74,12 @@ class CountEvidence(WorkingEvidence):
             self._take_composition()
 
     def fit_composition(self, weight: np.ndarray) -> SmoothFit:
-        """Composition under which genes are level, with weights ``(P,)``."""
+        """Composition under which genes are level, with weights ``(P,)``; one curve, ``(G,)``."""
         expected = self.unit * self.bare_exposure.sum()
         scale = (self.total + 1.0) / (1.0 + expected) if self.scale_invariant else 1.0
         share = (weight * scale * self.unit).sum()
-        sums = weight @ self.at_grid, share * self.bare_exposure
-        fits = [prior.fit_log(*sums) for prior in self._composition_priors]
+        sums = (weight @ self.at_grid)[None], (share * self.bare_exposure)[None]
+        fits = [prior.fit_log(*sums).at(0) for prior in self._composition_priors]
         return max(fits, key=lambda fit: fit.evidence)
 
     def _of_genes(self, values: np.ndarray, genes: np.ndarray, like: np.ndarray) -> np.ndarray:

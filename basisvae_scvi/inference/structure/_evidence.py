@@ -8,8 +8,6 @@ Cells enter through their responsibilities for the grid points of z alone.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from itertools import groupby
-from operator import attrgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +28,12 @@ def sums_over_cells(values, share: np.ndarray) -> np.ndarray:
         return np.asarray(values.T @ share)
     starts = range(0, values.shape[1], _GENES_PER_BLOCK)
     return np.concatenate([values[:, s : s + _GENES_PER_BLOCK].T @ share for s in starts])
+
+
+def stacked(sums: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of one curve each, ``(C,)``, one row a curve, ``(K, C)``."""
+    first, second = (np.stack(values) for values in zip(*sums, strict=True))
+    return first, second
 
 
 class ScaleMoments(NamedTuple):
@@ -187,7 +191,7 @@ class WorkingEvidence(ABC):
     def fit_under(
         self, prior: SmoothPrior, sums: tuple[np.ndarray, np.ndarray], near: np.ndarray | None
     ) -> SmoothFit:
-        """Fit a curve to such sums; ``near`` is one close by, where it is known."""
+        """Fit curves to such sums; ``near`` are some close by, where they are known."""
 
     @abstractmethod
     def normalised(self, curve: np.ndarray) -> np.ndarray:
@@ -256,26 +260,20 @@ class WorkingEvidence(ABC):
     def fit(
         self, sums: tuple[np.ndarray, np.ndarray], near: np.ndarray | None = None
     ) -> SmoothFit:
-        """Fit a curve under the prior of the largest evidence, and give it its size.
-
-        Priors of shorter length are tried as long as that pays.
+        """Fit curves, each under the prior of the largest evidence, and give them their size.
 
         Parameters
         ----------
         sums
-            From :meth:`curve_sums`.
+            From :meth:`curve_sums`, one row a curve, each ``(K, C)``.
         near
-            A curve close by, ``(C,)``, where one is known.
+            Curves close by, ``(K, C)``, where they are known.
         """
         best = None
-        for _, priors in groupby(reversed(self.priors), attrgetter("length")):  # smoothest first
-            start = near if best is None else best.curve
-            fits = [self.fit_under(prior, sums, start) for prior in priors]
-            fit = max(fits, key=attrgetter("evidence"))
-            if best is not None and fit.evidence <= best.evidence:
-                break  # shorter ones fit no better still
-            best = fit
-        return best._replace(curve=self.normalised(best.curve))
+        for prior in reversed(self.priors):  # smoothest first
+            fit = self.fit_under(prior, sums, near if best is None else best.curve)
+            best = fit if best is None else best.better(fit)
+        return best._replace(curve=np.stack([self.normalised(curve) for curve in best.curve]))
 
     @property
     @abstractmethod

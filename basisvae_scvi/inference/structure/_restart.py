@@ -11,7 +11,7 @@ from scvi.utils import track
 from sklearn.metrics import v_measure_score
 
 from ._cells import anchor, place_on_grid
-from ._evidence import WorkingEvidence
+from ._evidence import WorkingEvidence, stacked
 from ._grid import CurveGrid
 from ._moves import Moves
 from ._recombine import recombined
@@ -80,13 +80,14 @@ class Restart:
         genes, grid = self.genes, self.genes.grid
         weight = np.zeros((1, len(grid.shifts)))
         weight[0, grid.no_shift] = 1.0
-        curves = [genes.evidence.level_curve[:0].reshape(0, len(grid.x))]
+        if not len(which):
+            return np.empty((0, len(grid.x)))
+        sums = []
         for gene in which.tolist():
             index = np.array([gene])
             scale = genes.evidence.table(genes.evidence.level_curve[None], index)[1].at((0, [0]))
-            sums = genes.evidence.curve_sums(weight, self._unit_scale(scale), index)
-            curves.append(genes.evidence.fit(sums).curve[None])
-        return np.concatenate(curves)
+            sums.append(genes.evidence.curve_sums(weight, self._unit_scale(scale), index))
+        return genes.evidence.fit(stacked(sums)).curve
 
     def _unit_scale(self, scale):
         """λ = 1 for signed curves: their level is not yet known."""

@@ -22,30 +22,46 @@ _NEGLIGIBLE = 1e-5
 _MAX_NEWTON_STEPS = 30
 # Nats. Newton's method squares its error: after a step that gains so little, none is left.
 _MIN_STEP_GAIN = 1e-2
+# Shares of a Newton step that are tried until one gains.
+_STEP_SHARES = (1.0, 0.5, 0.25, 0.1, 0.02)
 _LOG_RANGE = (-30.0, 8.0)
 
 
 class SmoothFit(NamedTuple):
-    """A fitted curve.
+    """Fitted curves.
 
     Attributes
     ----------
     curve
-        Values on the support, shape ``(C,)``.
+        Values on the support, shape ``(K, C)``.
     complexity
-        What the curve costs in nats: log prior at the fit plus Laplace's log volume; negative.
+        What each curve costs in nats: log prior at the fit plus Laplace's log volume; negative,
+        shape ``(K,)``.
     log_likelihood
-        Of the fit, up to a constant of the data.
+        Of each fit, up to a constant of the data, shape ``(K,)``.
     """
 
     curve: np.ndarray
-    complexity: float
-    log_likelihood: float
+    complexity: np.ndarray
+    log_likelihood: np.ndarray
 
     @property
-    def evidence(self) -> float:
-        """Log evidence, up to a constant of the data."""
+    def evidence(self) -> np.ndarray:
+        """Log evidence of each, up to a constant of the data, shape ``(K,)``."""
         return self.log_likelihood + self.complexity
+
+    def at(self, rows: np.ndarray) -> SmoothFit:
+        """Some of the fits."""
+        return SmoothFit(*(values[rows] for values in self))
+
+    def better(self, other: SmoothFit) -> SmoothFit:
+        """Of each curve the fit of larger evidence."""
+        wins = other.evidence > self.evidence
+        return SmoothFit(
+            np.where(wins[:, None], other.curve, self.curve),
+            np.where(wins, other.complexity, self.complexity),
+            np.where(wins, other.log_likelihood, self.log_likelihood),
+        )
 
 
 @dataclass(frozen=True)
@@ -56,12 +72,9 @@ class SmoothPrior:
     ----------
     basis
         U, shape ``(C, R)``.
-    length
-        Length scale of the slope, in units of x.
     """
 
     basis: np.ndarray
-    length: float
 
     @classmethod
     def of(cls, x: np.ndarray, *, length: float, slope: float, level: float) -> SmoothPrior:
@@ -84,25 +97,31 @@ class SmoothPrior:
         covariance = integral @ of_slope @ integral.T + level**2
         variance, direction = np.linalg.eigh(covariance)
         kept = variance > _NEGLIGIBLE * variance[-1]
-        return cls(direction[:, kept] * np.sqrt(variance[kept]), length)
+        return cls(direction[:, kept] * np.sqrt(variance[kept]))
 
-    def _complexity(self, weight: np.ndarray, information: np.ndarray) -> float:
-        precision = np.eye(len(weight)) + (self.basis.T * information) @ self.basis
-        return -0.5 * weight @ weight - 0.5 * np.linalg.slogdet(precision)[1]
+    def _precision(self, information: np.ndarray) -> np.ndarray:
+        """Of w given the data, shape ``(K, R, R)``."""
+        weighted = self.basis.T * information[:, None, :]
+        return np.eye(self.basis.shape[1]) + weighted @ self.basis
+
+    def _fit(self, weight: np.ndarray, precision: np.ndarray, curve, log_likelihood) -> SmoothFit:
+        volume = np.linalg.slogdet(precision)[1]
+        complexity = -0.5 * np.square(weight).sum(1) - 0.5 * volume
+        return SmoothFit(curve, complexity, log_likelihood)
 
     def fit_linear(self, linear: np.ndarray, quadratic: np.ndarray) -> SmoothFit:
-        """Fit to a log likelihood Σ_c a_c f_c − ½ h_c f_c².
+        """Fit to log likelihoods Σ_c a_c f_c − ½ h_c f_c².
 
         Parameters
         ----------
         linear, quadratic
-            a and h ≥ 0, shape ``(C,)``.
+            a and h ≥ 0 of every curve, shape ``(K, C)``.
         """
-        precision = np.eye(self.basis.shape[1]) + (self.basis.T * quadratic) @ self.basis
-        weight = np.linalg.solve(precision, self.basis.T @ linear)
-        curve = self.basis @ weight
-        log_likelihood = float(linear @ curve - 0.5 * quadratic @ curve**2)
-        return SmoothFit(curve, self._complexity(weight, quadratic), log_likelihood)
+        precision = self._precision(quadratic)
+        weight = _solved(precision, linear @ self.basis)
+        curve = weight @ self.basis.T
+        log_likelihood = (linear * curve - 0.5 * quadratic * curve**2).sum(1)
+        return self._fit(weight, precision, curve, log_likelihood)
 
     def fit_log(
         self, count: np.ndarray, expected: np.ndarray, near: np.ndarray | None = None
@@ -112,31 +131,46 @@ class SmoothPrior:
         Parameters
         ----------
         count, expected
-            Counts, and M: what they would be for f = 0; shape ``(C,)``.
+            Counts of every curve, and M: what they would be for f = 0; shape ``(K, C)``.
         near
-            Curve to start from, ``(C,)``; by default f = 0.
+            Curves to start from, ``(K, C)``; by default f = 0.
         """
-        near = np.zeros(len(count)) if near is None else near
+        near = np.zeros(count.shape) if near is None else near
         weight = near @ self.basis / np.square(self.basis).sum(0)
-        curve = np.clip(self.basis @ weight, *_LOG_RANGE)
-        log_likelihood = float(count @ curve - expected @ np.exp(curve))
+        curve, log_likelihood = self._log_fit(weight, count, expected)
+        open_ = np.arange(len(count))
         for _ in range(_MAX_NEWTON_STEPS):
-            mean = expected * np.exp(curve)
-            gradient = self.basis.T @ (count - mean) - weight
-            precision = np.eye(len(weight)) + (self.basis.T * mean) @ self.basis
-            step = np.linalg.solve(precision, gradient)
-            before = log_likelihood - 0.5 * weight @ weight
-            for share in (1.0, 0.5, 0.25, 0.1, 0.02):
-                proposal = weight + share * step
-                proposed = np.clip(self.basis @ proposal, *_LOG_RANGE)
-                log_likelihood = float(count @ proposed - expected @ np.exp(proposed))
-                gain = log_likelihood - 0.5 * proposal @ proposal - before
-                if gain >= 0:
+            step = self._newton_step(weight[open_], curve[open_], count[open_], expected[open_])
+            start, before = weight[open_], log_likelihood[open_]
+            before = before - 0.5 * np.square(start).sum(1)
+            gain, left = np.empty(len(open_)), np.arange(len(open_))
+            for share in _STEP_SHARES:
+                rows = open_[left]
+                weight[rows] = start[left] + share * step[left]
+                fit = self._log_fit(weight[rows], count[rows], expected[rows])
+                curve[rows], log_likelihood[rows] = fit
+                gain[left] = fit[1] - 0.5 * np.square(weight[rows]).sum(1) - before[left]
+                left = left[gain[left] < 0]
+                if not len(left):
                     break
-            weight, curve = proposal, proposed
-            if gain < _MIN_STEP_GAIN:
+            open_ = open_[gain >= _MIN_STEP_GAIN]
+            if not len(open_):
                 break
-        return SmoothFit(curve, self._complexity(weight, expected * np.exp(curve)), log_likelihood)
+        precision = self._precision(expected * np.exp(curve))
+        return self._fit(weight, precision, curve, log_likelihood)
+
+    def _log_fit(self, weight: np.ndarray, count: np.ndarray, expected: np.ndarray):
+        """Curves ``(K, C)`` and their log likelihood ``(K,)``."""
+        curve = np.clip(weight @ self.basis.T, *_LOG_RANGE)
+        return curve, (count * curve - expected * np.exp(curve)).sum(1)
+
+    def _newton_step(self, weight, curve, count, expected) -> np.ndarray:
+        mean = expected * np.exp(curve)
+        return _solved(self._precision(mean), (count - mean) @ self.basis - weight)
+
+
+def _solved(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return np.linalg.solve(matrix, right[..., None])[..., 0]
 
 
 @cache
