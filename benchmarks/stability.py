@@ -3,7 +3,8 @@
 Fits each marrow lineage with default arguments (K = 50) and one seed after the other, and
 compares the clusters of every pair of fits. `train` looks for the structure from a fixed seed, so
 that users who differ in `seed=` get the same groups; `--search-seeds` gives that search a new
-seed as well, and measures how far it would depend on one. The searches of one fit (`--n-restarts`)
+seed as well, and measures how far it would depend on one; `--order-seeds` has the cells put in
+order with a new seed, too, before it begins. The searches of one fit (`--n-restarts`)
 are compared as well. Would coarser groups agree? Groups of each pair of fits are also merged one
 pair after the other, always the two, of either fit, whose merging makes the fits agree best. That
 takes to know the other fit, which no rule for one fit does; but it is greedy, and other ways down
@@ -45,8 +46,9 @@ def fit(path: str, lineage: str, shift: bool, seed: int, arguments: argparse.Nam
         shape_tolerance=arguments.shape_tolerance,
     )
     if arguments.search_seeds:
-        for room in (_start, _start_latent, _training):
-            room.SEARCH_SEED = 1 + seed
+        _start.SEARCH_SEED = _training.SEARCH_SEED = 1 + seed
+    if arguments.order_seeds:
+        _start_latent.SEARCH_SEED = 1 + seed
     began = time.perf_counter()
     model.train(
         max_epochs=arguments.max_epochs,
@@ -134,6 +136,7 @@ def main() -> None:
     parser.add_argument("--max-epochs", type=int)
     parser.add_argument("--shape-tolerance", type=float)
     parser.add_argument("--search-seeds", action="store_true")
+    parser.add_argument("--order-seeds", action="store_true")
     parser.add_argument("--output")
     arguments = parser.parse_args()
     kept = {**vars(arguments), "h5ad": "marrow_cd34_palantir.h5ad", "output": None}
