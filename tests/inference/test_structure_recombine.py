@@ -1,5 +1,7 @@
 """What one grouping does better than another is taken over, and nothing else."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from sklearn.metrics import v_measure_score
@@ -82,20 +84,23 @@ def test_no_more_bases_are_used_than_there_are(toy):
 
 
 def test_where_all_bases_are_in_use_one_is_taken_from_where_it_matters_least(toy):
-    """Two curves for one group, one for two others: neither a merge nor a split is possible."""
+    """Four curves for five groups: a pair must share one, and the nearest pair loses least."""
     grouped, moves, truth = toy
-    label = joined(truth, 0, 1)
-    members = np.flatnonzero(label == label.max())
-    label[members[::2]] = label.max() + 1
-    full = grouped(label)
-    kept, log_partition = moves.genes.n_basis, moves.genes.log_partition
-    moves.genes.n_basis = full.n_curves + 1
+    shared = {
+        pair: moves.genes.sweep(grouped(joined(truth, *pair)), 10)
+        for pair in combinations(range(5), 2)
+    }
+    bounds = {pair: structure.bound for pair, structure in shared.items()}
+    worst = min(bounds, key=bounds.get)
+    kept = moves.genes.n_basis
+    moves.genes.n_basis = 5
     try:
-        found = moves.improve(full)
+        found = moves.improve(shared[worst])
     finally:
         moves.genes.n_basis = kept
-    assert log_partition(np.ones(2)) == moves.genes.log_partition(np.ones(2))
-    assert v_measure_score(truth, found.label) == 1.0
+    assert found.n_curves == 4
+    assert bounds[worst] < max(bounds.values()) - 20.0
+    assert found.bound > max(bounds.values()) - 1.0
 
 
 def trial(gain, *old):
