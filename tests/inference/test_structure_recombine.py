@@ -29,13 +29,15 @@ def toy():
         """Curves of groups as they are, none refitted once genes are assigned."""
         phi = np.eye(label.max() + 1)[label]
         first = [np.flatnonzero(label == k)[0] for k in range(phi.shape[1])]
-        curves = restart.own_curves(np.array(first))
+        curves = restart.seeding.own_curves(np.array(first))
         looked, at_shift, scale = genes.look(curves, genes.all_genes)
         assert looked.shape == phi.shape
         curves, complexity = genes.fit_curves(curves, phi, at_shift, scale, genes.all_genes)
         return genes.at(share, genes.structure(curves, complexity))
 
-    moves = Moves(genes, restart.own_curves, restart._own_evidence(), lambda *_: None)
+    moves = Moves(
+        genes, restart.seeding.own_curves, restart.seeding.own_evidence(), lambda *_: None
+    )
     return grouped, moves, truth
 
 

@@ -122,7 +122,7 @@ def beginning_from(adata, shift, curves_of):
     restart = Restart(genes, z, np.random.default_rng(0), 0)
     share = place_on_grid(genes.grid, z)
     genes.evidence.pool(share)
-    curves = restart.own_curves(np.asarray(curves_of))
+    curves = restart.seeding.own_curves(np.asarray(curves_of))
     structure = genes.sweep(genes.structure(curves, np.zeros(len(curves))), 5)
     return restart, genes.settle(genes.at(share, structure), 3)
 

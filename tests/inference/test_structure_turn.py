@@ -35,8 +35,8 @@ def structure_from(adata, start):
     restart = Restart(genes, start, np.random.default_rng(0), 0)
     share = place_on_grid(genes.grid, start)
     genes.evidence.pool(share)
-    own = restart._own_evidence()
-    structure = genes.sweep(restart.seed(genes.n_basis - 1, own), 10)
+    own = restart.seeding.own_evidence()
+    structure = genes.sweep(restart.seeding.seeded(genes.n_basis - 1, own), 10)
     return genes, genes.settle(genes.at(share, structure), 3)
 
 

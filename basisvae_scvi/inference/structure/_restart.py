@@ -6,21 +6,16 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp
 from scvi.utils import track
 from sklearn.metrics import v_measure_score
 
 from ._cells import anchor, place_on_grid
-from ._evidence import WorkingEvidence, stacked
-from ._grid import CurveGrid
 from ._moves import Moves
 from ._recombine import recombined
+from ._seeding import Seeding
 from ._state import SettledGenes, Structure
 from ._turn import cut_elsewhere
 
-_BANDWIDTH = 0.25
-_SEED_CANDIDATES = 8
-_SEED_GAIN = 20.0
 _ROUNDS = 3
 _MIN_GAIN = 1.0
 _SETTLE_ROUNDS = 5
@@ -65,68 +60,14 @@ class Restart:
     def __init__(
         self, genes: SettledGenes, places: np.ndarray, rng: np.random.Generator, index: int
     ):
-        self.genes, self.places, self.rng, self.index = genes, places, rng, index
+        self.genes, self.places, self.index = genes, places, index
+        self.seeding = Seeding(genes, rng)
         genes.log_anchor = anchor(genes.grid, places)
         self.history: list[HistoryEntry] = []
 
     def _record(self, move: str, structure: Structure) -> None:
         n_used = len(np.unique(structure.label))
         self.history.append(HistoryEntry(self.index, move, structure.total, n_used))
-
-    # -- curves of single genes -------------------------------------------------------------------
-
-    def own_curves(self, which: np.ndarray) -> np.ndarray:
-        """Smooth curve of each gene, unshifted, shape ``(n, C)``."""
-        genes, grid = self.genes, self.genes.grid
-        weight = np.zeros((1, len(grid.shifts)))
-        weight[0, grid.no_shift] = 1.0
-        if not len(which):
-            return np.empty((0, len(grid.x)))
-        sums = []
-        for gene in which.tolist():
-            index = np.array([gene])
-            scale = genes.evidence.table(genes.evidence.level_curve[None], index)[1].at((0, [0]))
-            sums.append(genes.evidence.curve_sums(weight, self._unit_scale(scale), index))
-        return genes.evidence.fit(stacked(sums)).curve
-
-    def _unit_scale(self, scale):
-        """λ = 1 for signed curves: their level is not yet known."""
-        if self.genes.evidence.positive:
-            return scale
-        return type(scale)(np.ones_like(scale.first), np.ones_like(scale.second))
-
-    def _own_evidence(self) -> np.ndarray:
-        """What genes reach with kernel-smoothed curves of their own, shape ``(P,)``."""
-        genes, grid = self.genes, self.genes.grid
-        curves = _kernel_curves(genes.evidence, grid)
-        evidence = np.empty(len(curves))
-        for gene in range(len(curves)):
-            index = np.array([gene])
-            table, _ = genes.evidence.table(curves[[gene]], index)
-            evidence[gene] = logsumexp(table[0, 0] + grid.log_shift_prior)
-        return evidence
-
-    def seed(self, n_curves: int, own: np.ndarray) -> Structure:
-        """Curves of up to ``n_curves`` genes that the others lack most (k-means++ on evidence)."""
-        genes = self.genes
-        curves = np.empty((0, len(genes.grid.x)))
-        best = genes.evidence.flat_evidence
-        while len(curves) < n_curves:
-            missing = np.maximum(own - best, 0.0)
-            if missing.sum() <= 0:
-                break
-            n_candidates = min(_SEED_CANDIDATES, int((missing > 0).sum()))
-            share = missing / missing.sum()
-            chosen = self.rng.choice(len(missing), n_candidates, replace=False, p=share)
-            candidates = self.own_curves(chosen)
-            evidence = genes.look(candidates, genes.all_genes)[0]
-            gain = np.maximum(evidence - best[:, None], 0.0).sum(0)
-            winner = int(gain.argmax())
-            if gain[winner] < _SEED_GAIN:
-                break
-            curves = np.concatenate([curves, candidates[[winner]]])
-            best = np.maximum(best, evidence[:, winner])
-        return genes.structure(curves, np.zeros(len(curves)))
 
     # -- the search -------------------------------------------------------------------------------
 
@@ -149,9 +90,10 @@ class Restart:
 
     def _seeded(self, share: np.ndarray) -> tuple[Structure, Moves]:
         """New curves for cells that are pooled at these places, and the moves from there."""
-        genes, own = self.genes, self._own_evidence()
-        structure = genes.sweep(self.seed(genes.n_basis - 1, own), _FIRST_SWEEPS)
-        return genes.at(share, structure), Moves(genes, self.own_curves, own, self._record)
+        genes, seeding = self.genes, self.seeding
+        own = seeding.own_evidence()
+        structure = genes.sweep(seeding.seeded(genes.n_basis - 1, own), _FIRST_SWEEPS)
+        return genes.at(share, structure), Moves(genes, seeding.own_curves, own, self._record)
 
     def recombine(
         self, structure: Structure, others: list[np.ndarray], *, silent: bool = True
@@ -175,27 +117,31 @@ class Restart:
         others, n_vain = list(others), 0
         tries = (i for i in range(_MAX_RESEEDS))  # of no length: seldom all of them are made
         for _ in track(tries, description="Looking for better curves", disable=silent):
-            history, kept = self.history, self._composition()
-            self.history = []
-            fresh, moves = self._seeded(structure.share)
-            fresh = moves.improve(fresh)
-            found_again = fresh.bound < structure.bound + _MIN_GAIN and _alike(fresh, structure)
-            new = structure
-            if not found_again:
-                new = self._best_child(structure, fresh, others, moves)
-                others.append(fresh.curves)
-            is_better = new.total > structure.total + _MIN_GAIN
-            if is_better:
-                new = self._rounds(new, moves)
-            self.history, n_vain = history, n_vain + 1
-            if is_better:
+            kept = self._composition()
+            new, found_again = self._retried(structure, others)
+            if new is not structure:
                 structure, n_vain = new, 0
                 self._record("recombine", structure)
                 continue
-            structure = self._back(structure, kept)
+            structure, n_vain = self._back(structure, kept), n_vain + 1
             if found_again or n_vain == _MAX_VAIN_RESEEDS:
                 break
         return structure
+
+    def _retried(self, structure: Structure, others: list[np.ndarray]) -> tuple[Structure, bool]:
+        """A better structure by way of new curves, or this one; and whether these are its own."""
+        history, self.history = self.history, []
+        fresh, moves = self._seeded(structure.share)
+        fresh = moves.improve(fresh)
+        found_again = fresh.bound < structure.bound + _MIN_GAIN and _alike(fresh, structure)
+        new = structure
+        if not found_again:
+            child = self._best_child(structure, fresh, others, moves)
+            others.append(fresh.curves)
+            if child.total > structure.total + _MIN_GAIN:
+                new = self._rounds(child, moves)
+        self.history = history
+        return new, found_again
 
     def _best_child(
         self, structure: Structure, fresh: Structure, others: list[np.ndarray], moves: Moves
@@ -285,7 +231,7 @@ class Restart:
 
     def _without_idle(self, new: Structure) -> Structure:
         """Without the curves that the composition has made needless."""
-        moves = Moves(self.genes, self.own_curves, np.zeros(0), lambda *_: None)
+        moves = Moves(self.genes, self.seeding.own_curves, np.zeros(0), lambda *_: None)
         for _ in range(new.n_curves):
             trials = list(moves.deletions(new))
             best = max(trials, key=lambda trial: trial.gain, default=None)
@@ -301,21 +247,3 @@ def _alike(first: Structure, second: Structure) -> bool:
 
 def _paid(structure: Structure) -> float:
     return structure.bound - structure.total
-
-
-def _kernel_curves(evidence: WorkingEvidence, grid: CurveGrid) -> np.ndarray:
-    """Kernel-smoothed curve of every gene at δ = 0 on the support, shape ``(P, C)``."""
-    kernel = np.exp(-0.5 * ((grid.z[:, None] - grid.z) / _BANDWIDTH) ** 2)
-    if evidence.positive:
-        count = evidence.at_grid @ kernel
-        expected = np.outer(evidence.unit, evidence.exposure @ kernel)
-        scale = evidence.total / np.maximum(evidence.unit * evidence.exposure.sum(), 1e-12)
-        pseudo = 0.5
-        curves = np.log((count + pseudo) / (expected * scale[:, None].clip(1e-12) + pseudo))
-    else:
-        top = evidence.weighted @ kernel * evidence.unit[:, None]
-        bottom = evidence.precision @ kernel * evidence.unit[:, None] ** 2
-        curves = top / (bottom + 1e-3 * bottom.max(1, keepdims=True))
-    pad = (len(grid.x) - len(grid.z)) // 2
-    curves = np.pad(curves, ((0, 0), (pad, pad)), mode="edge")
-    return np.stack([evidence.normalised(curve) for curve in curves])
