@@ -34,6 +34,9 @@ from basisvae_scvi import BasisVAE
 from basisvae_scvi.model import _start, _start_latent, _training
 
 
+_KINDS = ("sure", "searched", "search", "merged")
+
+
 def fit(path: str, lineage: str, shift: bool, seed: int, arguments: argparse.Namespace) -> dict:
     """Fit once; the label of every gene and the order of the cells."""
     adata = load_lineage(path, lineage)
@@ -69,9 +72,16 @@ def fit(path: str, lineage: str, shift: bool, seed: int, arguments: argparse.Nam
         "restart_bounds": model.search_["bounds"].tolist(),
         "flat_bound": model.search_["flat_bound"],
         "restarts": agreement_of_restarts(model.search_["assignments"]),
+        "searched": model.search_["genes"].tolist(),
+        "search_labels": best_of(model.search_).tolist(),
         "labels": clusters["cluster"].astype(str).tolist(),
         "confidences": clusters["confidence"].round(4).tolist(),
     }
+
+
+def best_of(search: dict) -> np.ndarray:
+    """Group of every gene that the search looked at, as the best restart has left it."""
+    return search["assignments"][int(search["bounds"].argmax())].argmax(1)
 
 
 def agreement_of_restarts(assignments: list[np.ndarray]) -> dict:
@@ -82,14 +92,29 @@ def agreement_of_restarts(assignments: list[np.ndarray]) -> dict:
 
 
 def agreement(fits: list[dict]) -> dict:
-    """Of all pairs of fits, over all genes and over those that both are sure of."""
-    measures = {"v_measure": [], "ari": [], "v_measure_of_sure": [], "v_measure_of_merged": []}
+    """Of all pairs of fits.
+
+    Over all genes, over those that both are sure of, over those that the search looked at, and over
+    these as the search has left them.
+    """
+    kinds = ("v_measure", "ari", *(f"v_measure_of_{of}" for of in _KINDS))
+    measures = {kind: [] for kind in kinds}
     for a, b in combinations(fits, 2):
         first, second = np.array(a["labels"]), np.array(b["labels"])
         sure = np.minimum(a["confidences"], b["confidences"]) > 0.9
         measures["v_measure"].append(v_measure_score(first, second))
         measures["ari"].append(adjusted_rand_score(first, second))
         measures["v_measure_of_sure"].append(v_measure_score(first[sure], second[sure]))
+        searched = np.intersect1d(a["searched"], b["searched"])
+        measures["v_measure_of_searched"].append(
+            v_measure_score(first[searched], second[searched])
+        )
+        left = [
+            dict(zip(found["searched"], found["search_labels"], strict=True)) for found in (a, b)
+        ]
+        measures["v_measure_of_search"].append(
+            v_measure_score(*([labels[gene] for gene in searched] for labels in left))
+        )
         measures["v_measure_of_merged"].append(v_measure_of_merged(first, second))
     return {
         name: {"median": median(values), "min": min(values)} for name, values in measures.items()
