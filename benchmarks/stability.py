@@ -33,7 +33,6 @@ from sklearn.metrics.cluster import contingency_matrix
 from basisvae_scvi import BasisVAE
 from basisvae_scvi.model import _start, _start_latent, _training
 
-
 _KINDS = ("sure", "searched", "search", "merged")
 
 
@@ -94,8 +93,8 @@ def agreement_of_restarts(assignments: list[np.ndarray]) -> dict:
 def agreement(fits: list[dict]) -> dict:
     """Of all pairs of fits.
 
-    Over all genes, over those that both are sure of, over those that the search looked at, and over
-    these as the search has left them.
+    Over all genes, over those that both are sure of, over those that the search looked at, and
+    over these as the search has left them.
     """
     kinds = ("v_measure", "ari", *(f"v_measure_of_{of}" for of in _KINDS))
     measures = {kind: [] for kind in kinds}
