@@ -312,7 +312,8 @@ def annbatch_module(collection, batch_size=BATCH_SIZE, **arguments):
 def test_annbatch_trains_as_anndata_does(adata, reference, collection):
     model = trained(adata, annbatch_module(collection))
     # Other minibatches of the same cells. Between two orders of AnnData's own, z differs by up to
-    # 0.14, q(w) by up to 0.19 and the bound by 1.6 %.
+    # 0.14, q(w) of genes with a clear group by up to 0.03, and the bound by 2 %. Which group the
+    # others lean to is the noise of two epochs.
     expected = reference.get_clusters()
     is_clear = (expected["confidence"] > 0.7).to_numpy()
     assert is_clear.mean() > 0.5
@@ -321,9 +322,10 @@ def test_annbatch_trains_as_anndata_does(adata, reference, collection):
     np.testing.assert_allclose(
         model.get_latent_representation(), reference.get_latent_representation(), atol=0.2
     )
-    np.testing.assert_allclose(model.get_assignments(), reference.get_assignments(), atol=0.2)
+    shares = (m.get_assignments()[is_clear] for m in (model, reference))
+    np.testing.assert_allclose(*shares, atol=0.1)
     bounds = [float(m.history["elbo_train"].iloc[-1].iloc[0]) for m in (model, reference)]
-    assert bounds[0] == pytest.approx(bounds[1], rel=0.02)
+    assert bounds[0] == pytest.approx(bounds[1], rel=0.03)
     # The same seed gives the same numbers.
     assert_same(trained(adata, annbatch_module(collection)), model)
 
