@@ -71,21 +71,17 @@ def test_what_is_split_in_the_other_structure_stays_whole(toy):
     assert recombined(moves, whole, whole) is whole
 
 
-def test_no_more_bases_are_used_than_there_are(toy):
+def test_no_more_bases_are_used_than_there_are(toy, monkeypatch):
     grouped, moves, truth = toy
     poor = grouped(joined(joined(truth, 0, 1), 2, 3))
     assert poor.n_curves == 3
-    kept = moves.genes.n_basis
-    moves.genes.n_basis = 5
-    try:
-        found = recombined(moves, poor, grouped(truth))
-    finally:
-        moves.genes.n_basis = kept
+    monkeypatch.setattr(moves.genes, "n_basis", 5)
+    found = recombined(moves, poor, grouped(truth))
     assert found.n_curves == 4
     assert found.bound > poor.bound + 100
 
 
-def test_where_all_bases_are_in_use_one_is_taken_from_where_it_matters_least(toy):
+def test_where_all_bases_are_in_use_one_is_taken_from_where_it_matters_least(toy, monkeypatch):
     """Four curves for five groups: a pair must share one, and the nearest pair loses least."""
     grouped, moves, truth = toy
     shared = {
@@ -94,12 +90,8 @@ def test_where_all_bases_are_in_use_one_is_taken_from_where_it_matters_least(toy
     }
     bounds = {pair: structure.bound for pair, structure in shared.items()}
     worst = min(bounds, key=bounds.get)
-    kept = moves.genes.n_basis
-    moves.genes.n_basis = 5
-    try:
-        found = moves.improve(shared[worst])
-    finally:
-        moves.genes.n_basis = kept
+    monkeypatch.setattr(moves.genes, "n_basis", 5)
+    found = moves.improve(shared[worst])
     assert found.n_curves == 4
     assert bounds[worst] < max(bounds.values()) - 20.0
     assert found.bound > max(bounds.values()) - 1.0

@@ -21,6 +21,7 @@ _MIN_GAIN = 1.0
 _SETTLE_ROUNDS = 5
 _FIRST_SWEEPS = 10
 # Other seeds of curves from where the cells are: so many at most, and so many in a row in vain.
+# Of two choices, on three searches of the marrow's monocytes.
 _MAX_RESEEDS, _MAX_VAIN_RESEEDS = 16, 5
 # Structures found on the way, the latest ones, that each new one is recombined with as well.
 _MAX_OTHERS = 4

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import softmax
 
-from ._state import SettledGenes, Structure
+from ._state import GroupedGenes, Structure
 
 _SWEEPS = 6
 _TOLERANCE = 1.0
@@ -60,9 +61,9 @@ class Swap:
 
     def __init__(
         self,
-        genes: SettledGenes,
+        genes: GroupedGenes,
         structure: Structure,
-        old: list[int],
+        old: Sequence[int] | np.ndarray,
         n_new: int,
         which: np.ndarray,
     ):
