@@ -15,6 +15,7 @@ from basisvae_scvi.inference._orders import (
     _scattered,
     _spread,
     n_significant_components,
+    principal_curve,
     shortest_path,
 )
 from basisvae_scvi.likelihood import get_likelihood
@@ -92,6 +93,40 @@ def test_places_along_a_line_are_those_of_its_nearest_point():
     points = np.column_stack([np.interp(fine, length, axis) for axis in line.T])
     nearest = np.linalg.norm(points - places[:, None], axis=2).argmin(1)
     np.testing.assert_allclose(_along(line, places), fine[nearest], atol=2 * fine[1])
+
+
+def bow(*, n_obs=600, noise=0.15, seed=0):
+    """Cells near a half circle of radius 1 in two of five dimensions, and their angle."""
+    rng = np.random.default_rng(seed)
+    angle = rng.uniform(0.0, np.pi, n_obs)
+    places = rng.normal(scale=noise, size=(n_obs, 5))
+    places[:, 0] += np.cos(angle)
+    places[:, 1] += np.sin(angle)
+    return places, angle
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_crooked_path_becomes_the_curve_that_the_cells_are_near(seed):
+    places, angle = bow(seed=seed)
+    rng = np.random.default_rng(seed)
+    bend = np.linspace(0.0, np.pi, 10)
+    crooked = np.column_stack([np.cos(bend), np.sin(bend), np.zeros((10, 3))])
+    crooked += rng.normal(scale=0.2, size=crooked.shape)
+    curve = principal_curve(crooked, places)
+    # Local means of cells along an arc lie a little within it, at its ends a little without.
+    radius = np.linalg.norm(curve[:, :2], axis=1)
+    np.testing.assert_allclose(radius, 1.0, atol=0.15)
+    assert np.abs(curve[:, 2:]).max() < 0.1
+    before, after = (
+        abs(spearmanr(_along(line, places), angle).statistic) for line in (crooked, curve)
+    )
+    assert after > max(before, 0.98)
+
+
+def test_cells_on_a_straight_line_leave_it_as_it_is():
+    places = np.linspace(-1.0, 1.0, 201)[:, None] * np.array([1.0, 2.0, -1.0])
+    curve = principal_curve(places[[0, -1]], places)
+    np.testing.assert_allclose(curve, np.linspace(-1.0, 1.0, 50)[:, None] * places[-1], atol=0.02)
 
 
 def folded():

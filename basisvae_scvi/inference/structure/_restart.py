@@ -22,7 +22,7 @@ _SETTLE_ROUNDS = 5
 _FIRST_SWEEPS = 10
 # Other seeds of curves from where the cells are: so many at most, and so many in a row in vain.
 # Of two choices, on three searches of the marrow's monocytes.
-_MAX_RESEEDS, _MAX_VAIN_RESEEDS = 16, 5
+MAX_TRIES, _MAX_VAIN_TRIES = 16, 5
 # Structures found on the way, the latest ones, that each new one is recombined with as well.
 _MAX_OTHERS = 4
 _RECOMBINED_ROUNDS = 20
@@ -97,7 +97,12 @@ class Restart:
         return genes.at(share, structure), Moves(genes, seeding.own_curves, own, self._record)
 
     def recombine(
-        self, structure: Structure, others: list[np.ndarray], *, silent: bool = True
+        self,
+        structure: Structure,
+        others: list[np.ndarray],
+        *,
+        n_tries: int = MAX_TRIES,
+        silent: bool = True,
     ) -> Structure:
         """Recombine with other groupings of the genes, as long as that raises the total.
 
@@ -112,11 +117,13 @@ class Restart:
             Where to start.
         others
             Curves of other searches, each ``(K', C)``.
+        n_tries
+            How often new curves are found at most.
         silent
             Whether to show no progress.
         """
         others, n_vain = list(others), 0
-        tries = (i for i in range(_MAX_RESEEDS))  # of no length: seldom all of them are made
+        tries = (i for i in range(n_tries))  # of no length: seldom all of them are made
         for _ in track(tries, description="Looking for better curves", disable=silent):
             kept = self._composition()
             new, found_again = self._retried(structure, others)
@@ -125,7 +132,7 @@ class Restart:
                 self._record("recombine", structure)
                 continue
             structure, n_vain = self._back(structure, kept), n_vain + 1
-            if found_again or n_vain == _MAX_VAIN_RESEEDS:
+            if found_again or n_vain == _MAX_VAIN_TRIES:
                 break
         return structure
 
