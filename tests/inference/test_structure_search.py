@@ -131,7 +131,7 @@ def test_other_curves_from_where_the_cells_are_lead_to_the_best_structure():
     """Of one curve where there are three, no search has gone on yet."""
     adata = toy_groups(seed=107, n_obs=200)
     restart, poor = beginning_from(adata, True, [0])
-    found = restart.recombine(poor, [])
+    found = restart.recombine(poor, [], 8)
     assert v_measure_score(adata.var["true_shape"], found.label) == 1.0
     genes, z = settled(adata, "gaussian", shift=True)
     reference = find_structure(genes, [[z]], 0, 1)
@@ -144,9 +144,9 @@ def test_other_curves_from_where_the_cells_are_lead_to_the_best_structure():
 def test_other_curves_in_vain_leave_everything_where_it_was():
     adata = toy_groups(seed=107, n_obs=200)
     restart, poor = beginning_from(adata, True, [0])
-    best = restart.recombine(poor, [])
+    best = restart.recombine(poor, [], 8)
     n_entries = len(restart.history)
-    again = restart.recombine(best, [])
+    again = restart.recombine(best, [], 8)
     np.testing.assert_array_equal(again.curves, best.curves)
     np.testing.assert_array_equal(again.share, best.share)
     assert (again.total, len(restart.history)) == (pytest.approx(best.total), n_entries)

@@ -20,9 +20,8 @@ _ROUNDS = 3
 _MIN_GAIN = 1.0
 _SETTLE_ROUNDS = 5
 _FIRST_SWEEPS = 10
-# Other seeds of curves from where the cells are: so many at most, and so many in a row in vain.
-# Of two choices, on three searches of the marrow's monocytes.
-MAX_TRIES, _MAX_VAIN_TRIES = 16, 5
+# Other seeds of curves from where the cells are: so many in a row in vain are enough.
+_MAX_VAIN_TRIES = 3
 # Structures found on the way, the latest ones, that each new one is recombined with as well.
 _MAX_OTHERS = 4
 _RECOMBINED_ROUNDS = 20
@@ -100,8 +99,8 @@ class Restart:
         self,
         structure: Structure,
         others: list[np.ndarray],
+        n_tries: int,
         *,
-        n_tries: int = MAX_TRIES,
         silent: bool = True,
     ) -> Structure:
         """Recombine with other groupings of the genes, as long as that raises the total.
@@ -118,38 +117,53 @@ class Restart:
         others
             Curves of other searches, each ``(K', C)``.
         n_tries
-            How often new curves are found at most.
+            How often new curves are found at most, once the others have been tried.
         silent
             Whether to show no progress.
         """
-        others, n_vain = list(others), 0
-        tries = (i for i in range(n_tries))  # of no length: seldom all of them are made
+        left, others, n_vain = list(others), list(others), 0
+        tries = (i for i in range(len(left) + n_tries))  # of no length: seldom all are made
         for _ in track(tries, description="Looking for better curves", disable=silent):
             kept = self._composition()
-            new, found_again = self._retried(structure, others)
+            given = left.pop(0) if left else None
+            new, found_again = self._retried(structure, others, given)
             if new is not structure:
                 structure, n_vain = new, 0
                 self._record("recombine", structure)
                 continue
-            structure, n_vain = self._back(structure, kept), n_vain + 1
-            if found_again or n_vain == _MAX_VAIN_TRIES:
-                break
+            structure = self._back(structure, kept)
+            if given is None:
+                n_vain += 1
+                if found_again or n_vain == _MAX_VAIN_TRIES:
+                    break
         return structure
 
-    def _retried(self, structure: Structure, others: list[np.ndarray]) -> tuple[Structure, bool]:
-        """A better structure by way of new curves, or this one; and whether these are its own."""
+    def _retried(
+        self, structure: Structure, others: list[np.ndarray], given: np.ndarray | None
+    ) -> tuple[Structure, bool]:
+        """A better structure by way of given or new curves, or this one; whether it is its own."""
         history, self.history = self.history, []
-        fresh, moves = self._seeded(structure.share)
-        fresh = moves.improve(fresh)
-        found_again = fresh.bound < structure.bound + _MIN_GAIN and _alike(fresh, structure)
+        other, moves = self._other(structure, given)
+        found_again = other.bound < structure.bound + _MIN_GAIN and alike(other, structure)
         new = structure
         if not found_again:
-            child = self._best_child(structure, fresh, others, moves)
-            others.append(fresh.curves)
+            child = self._best_child(structure, other, others, moves)
+            if given is None:
+                others.append(other.curves)
             if child.total > structure.total + _MIN_GAIN:
                 new = self._rounds(child, moves)
         self.history = history
         return new, found_again
+
+    def _other(self, structure: Structure, given: np.ndarray | None) -> tuple[Structure, Moves]:
+        """Given or new curves for where the cells are, and the moves there."""
+        genes, seeding, share = self.genes, self.seeding, structure.share
+        if given is None:
+            other, moves = self._seeded(share)
+            return moves.improve(other), moves
+        other = genes.sweep(genes.structure(given, np.zeros(len(given))), 2)
+        moves = Moves(genes, seeding.own_curves, seeding.own_evidence(), self._record)
+        return genes.at(share, other), moves
 
     def _best_child(
         self, structure: Structure, fresh: Structure, others: list[np.ndarray], moves: Moves
@@ -164,7 +178,7 @@ class Restart:
             other = genes.sweep(genes.structure(curves, np.zeros(len(curves))), 2)
             first = recombined(moves, first, other)
         children = [first]
-        if not _alike(first, second):
+        if not alike(first, second):
             children.append(second)
         settled = [
             genes.settle(genes.at(structure.share, child), _RECOMBINED_ROUNDS)
@@ -249,7 +263,8 @@ class Restart:
         return new
 
 
-def _alike(first: Structure, second: Structure) -> bool:
+def alike(first: Structure, second: Structure) -> bool:
+    """Whether two structures group the genes in all but the same way."""
     return v_measure_score(first.label, second.label) >= _ALIKE
 
 

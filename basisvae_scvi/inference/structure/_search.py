@@ -1,4 +1,4 @@
-"""Restarts of the search, side by side; the best total wins and is searched on."""
+"""Restarts of the search, side by side; the best takes over what the others group better."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ import numpy as np
 from basisvae_scvi.inference._parallel import run_jobs
 
 from ._grid import CurveGrid
-from ._restart import MAX_TRIES, HistoryEntry, Restart
+from ._restart import HistoryEntry, Restart, alike
 from ._state import SettledGenes, Structure
 
 # How often other curves are tried for every order of the cells before one order is taken. On the
 # marrow's lineages the first of these tries gain up to 900 nats, where orders differ by 50 to 300.
 _TRIES_PER_ORDER = 2
+# How often at most they are tried in every restart, and then once more in the best one.
+_TRIES_PER_RESTART, _TRIES_OF_BEST = 8, 8
 
 
 @dataclass
@@ -35,7 +37,7 @@ class FoundStructure:
     composition
         Log factor of the size factors over the grid of z, shape ``(G,)``.
     totals
-        Total of every restart; other curves are tried for the cells of the best one.
+        Total of every restart.
     order_totals
         Total of one restart from every order of the cells, with a few tries of other curves; all
         restarts begin at the best order.
@@ -88,7 +90,7 @@ def _with_own_evidence(genes: SettledGenes) -> SettledGenes:
     return genes
 
 
-def _search_once(
+def _begin(
     genes: SettledGenes, start: np.ndarray, seed: np.random.SeedSequence, index: int
 ) -> _Outcome:
     """One restart from cells at these places."""
@@ -96,13 +98,13 @@ def _search_once(
     return _outcome(restart, restart.run())
 
 
-def _search_on(
+def _go_on(
     genes: SettledGenes,
     outcome: _Outcome,
-    others: list[np.ndarray],
     seed: np.random.SeedSequence,
     index: int,
     n_tries: int,
+    others: list[np.ndarray],
     silent: bool,
 ) -> _Outcome:
     """What other curves lead to from where a restart has left the cells."""
@@ -110,7 +112,7 @@ def _search_on(
     restart = Restart(genes, outcome.places, np.random.default_rng(seed), index)
     restart.history = list(outcome.history)
     structure = _at(genes, outcome)
-    return _outcome(restart, restart.recombine(structure, others, n_tries=n_tries, silent=silent))
+    return _outcome(restart, restart.recombine(structure, others, n_tries, silent=silent))
 
 
 def _at(genes: SettledGenes, outcome: _Outcome) -> Structure:
@@ -128,6 +130,67 @@ def _outcome(restart: Restart, structure: Structure) -> _Outcome:
         evidence.composition,
         evidence.composition_complexity,
     )
+
+
+class _Searches:
+    """Searches of the same genes, side by side.
+
+    Parameters
+    ----------
+    genes
+        Genes and cells; left as they are.
+    n_restarts
+        Number of searches from the order that is taken.
+    seed
+        Seed.
+    n_jobs
+        Searches at a time; see :func:`basisvae_scvi.inference.run_jobs`.
+    silent
+        Whether to show no progress.
+    """
+
+    def __init__(
+        self, genes: SettledGenes, n_restarts: int, seed: int, n_jobs: int | None, silent: bool
+    ):
+        self.genes, self.n_restarts = genes, n_restarts
+        self.n_jobs, self.silent = n_jobs, silent
+        beginning, going_on, self.last = np.random.SeedSequence(seed).spawn(3)
+        self.first, self.further = beginning.spawn(n_restarts), going_on.spawn(n_restarts + 1)
+
+    def _side_by_side(
+        self, function: Callable, tasks: list[tuple], description: str
+    ) -> list[_Outcome]:
+        jobs = {"n_tasks": len(tasks), "n_jobs": self.n_jobs, "silent": self.silent}
+        return run_jobs(function, tasks, description=description, **jobs)
+
+    def of_orders(self, orders: list[list[np.ndarray]]) -> list[_Outcome]:
+        """The first restart from every order, a little further than from where it has settled."""
+        tasks = [(self.genes, places[0], self.first[0], 0) for places in orders]
+        trials = self._side_by_side(_begin, tasks, "Comparing orders")
+        seed = self.further[-1]
+        tasks = [(self.genes, trial, seed, 0, _TRIES_PER_ORDER, [], True) for trial in trials]
+        return self._side_by_side(_go_on, tasks, "Looking closer at each order")
+
+    def of_restarts(self, starts: list[np.ndarray], begun: list[_Outcome]) -> list[_Outcome]:
+        """All restarts from one order, which take turns with its places; some have begun."""
+        left = range(len(begun), self.n_restarts)
+        tasks = [(self.genes, starts[i % len(starts)], self.first[i], i) for i in left]
+        outcomes = begun + self._side_by_side(_begin, tasks, "Searching structure")
+        tasks = [
+            (self.genes, outcome, self.further[i], i, _TRIES_PER_RESTART, [], True)
+            for i, outcome in enumerate(outcomes)
+        ]
+        return self._side_by_side(_go_on, tasks, "Looking for better curves")
+
+    def of_best(self, outcomes: list[_Outcome], winner: int) -> _Outcome:
+        """The best restart with what the others group better, if they differ from it."""
+        best = outcomes[winner]
+        others = [other.structure for i, other in enumerate(outcomes) if i != winner]
+        others = [other.curves for other in others if not alike(other, best.structure)]
+        if not others:
+            return best
+        task = (self.genes, best, self.last, winner, _TRIES_OF_BEST, others, self.silent)
+        return run_jobs(_go_on, [task], n_tasks=1, n_jobs=1, silent=True)[0]
 
 
 def find_structure(
@@ -157,32 +220,15 @@ def find_structure(
     silent
         Whether to show no progress.
     """
-    seeds = np.random.SeedSequence(seed).spawn(n_restarts + 2)
-
-    def run(function: Callable, tasks: list[tuple], description: str) -> list[_Outcome]:
-        jobs = {"n_tasks": len(tasks), "n_jobs": n_jobs, "silent": silent}
-        return run_jobs(function, tasks, description=description, **jobs)
-
-    trials, order = [], 0
-    if len(orders) > 1:
-        tasks = [(genes, places[0], seeds[0], 0) for places in orders]
-        trials = run(_search_once, tasks, "Comparing orders")
-        tasks = [(genes, trial, [], seeds[-2], 0, _TRIES_PER_ORDER, True) for trial in trials]
-        trials = run(_search_on, tasks, "Looking closer at each order")
-        order = int(np.argmax([trial.structure.total for trial in trials]))
+    searches = _Searches(genes, n_restarts, seed, n_jobs, silent)
+    trials = searches.of_orders(orders) if len(orders) > 1 else []
+    order = int(np.argmax([trial.structure.total for trial in trials])) if trials else 0
     starts = orders[order]
-    outcomes = trials[order : order + 1]
-    left = range(len(outcomes), n_restarts)
-    if left:
-        tasks = [(genes, starts[i % len(starts)], seeds[i], i) for i in left]
-        outcomes += run(_search_once, tasks, "Searching structure")
+    outcomes = searches.of_restarts(starts, trials[order : order + 1])
     winner = int(np.argmax([outcome.structure.total for outcome in outcomes]))
     order_totals = [trial.structure.total for trial in trials or outcomes[:1]]
     level = flat_total(genes, len(starts[0]))
-    others = [outcome.structure.curves for i, outcome in enumerate(outcomes) if i != winner]
-    task = (genes, outcomes[winner], others, seeds[-1], winner, MAX_TRIES, silent)
-    outcomes[winner : winner + 1] = run_jobs(_search_on, [task], n_tasks=1, n_jobs=1, silent=True)
-    best = outcomes[winner]
+    best = outcomes[winner] = searches.of_best(outcomes, winner)
     _at(genes, best)
     return FoundStructure(
         grid=genes.grid,
