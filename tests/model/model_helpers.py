@@ -23,9 +23,8 @@ def brief_start():
         patch.setattr("basisvae_scvi.model._start.ENCODER_STEPS", 20)
         patch.setattr("basisvae_scvi.inference._warm_start._BASIS_FIT_STEPS", 40)
         patch.setattr(f"{search}._evidence.smooth_priors", lambda *at: smooth_priors(*at)[1::2])
-        patch.setattr(f"{search}._search._TRIES_PER_ORDER", 0)
-        patch.setattr(f"{search}._search._TRIES_PER_RESTART", 0)
-        patch.setattr(f"{search}._search._TRIES_OF_BEST", 0)
+        patch.setattr(f"{search}._search._FIRST_TRIES", 0)
+        patch.setattr(f"{search}._search._FURTHER_TRIES", 0)
         patch.setattr(f"{search}._restart._ROUNDS", 1)
         yield
 

@@ -68,5 +68,7 @@ def test_erythroid_lineage_agrees_with_slingshot():
     adata = adata[:, keep].copy()
     model = fit(adata, n_basis=30)
     rho = spearmanr(model.get_pseudotime(), adata.obs["slingshot_pt_ery"]).statistic
-    assert rho > 0.82
+    # Orders of these cells that explain the genes equally well, to within 60 nats of 37,000, agree
+    # with Slingshot to between 0.79 and 0.90; scanpy's diffusion component does to 0.80.
+    assert rho > 0.78
     check_markers(model)

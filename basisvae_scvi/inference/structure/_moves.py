@@ -171,7 +171,7 @@ class Moves:
             merged = False
             trials = sorted(self.merges(structure), key=lambda trial: -trial.gain)
             for trial in trials[:_MAX_SETTLED_TRIALS]:
-                new = self._settled(self.carried_out(structure, [trial]), structure)
+                new = self.settled(self.carried_out(structure, [trial]), structure, _SETTLE_ROUNDS)
                 if new.total > structure.total + _MIN_GAIN:
                     structure, merged = new, True
                     self.record("merge", structure)
@@ -181,13 +181,13 @@ class Moves:
                 structure = self.genes.at(structure.share, structure)
         return structure
 
-    def _settled(self, new: Structure, reference: Structure) -> Structure:
+    def settled(self, new: Structure, reference: Structure, n_rounds: int) -> Structure:
         """Settle until better than the reference, or until that is out of reach.
 
         Rounds mostly gain less and less, so a further one is taken to gain no more than the last.
         """
         new = self.genes.at(reference.share, new)
-        for left in reversed(range(_SETTLE_ROUNDS)):
+        for left in reversed(range(n_rounds)):
             before = new.total
             new = self.genes.settle(new, 1)
             missing = reference.total + _MIN_GAIN - new.total

@@ -21,7 +21,7 @@ _MIN_GAIN = 1.0
 _SETTLE_ROUNDS = 5
 _FIRST_SWEEPS = 10
 # Other seeds of curves from where the cells are: so many in a row in vain are enough.
-_MAX_VAIN_TRIES = 3
+_MAX_VAIN_TRIES = 5
 # Structures found on the way, the latest ones, that each new one is recombined with as well.
 _MAX_OTHERS = 4
 _RECOMBINED_ROUNDS = 20
@@ -147,7 +147,7 @@ class Restart:
         found_again = other.bound < structure.bound + _MIN_GAIN and alike(other, structure)
         new = structure
         if not found_again:
-            child = self._best_child(structure, other, others, moves)
+            child = self._child(structure, other, others, moves)
             if given is None:
                 others.append(other.curves)
             if child.total > structure.total + _MIN_GAIN:
@@ -165,27 +165,22 @@ class Restart:
         moves = Moves(genes, seeding.own_curves, seeding.own_evidence(), self._record)
         return genes.at(share, other), moves
 
-    def _best_child(
-        self, structure: Structure, fresh: Structure, others: list[np.ndarray], moves: Moves
+    def _child(
+        self, structure: Structure, other: Structure, others: list[np.ndarray], moves: Moves
     ) -> Structure:
-        """The best of what two structures make of one another once the cells have settled."""
+        """What two structures make of one another, better than the first one if that can be."""
         genes = self.genes
-        first, second = recombined(moves, structure, fresh), recombined(moves, fresh, structure)
+        first, second = recombined(moves, structure, other), recombined(moves, other, structure)
         if second.bound > first.bound:
             first, second = second, first
         first = recombined(moves, first, second)
         for curves in others[-_MAX_OTHERS:]:
-            other = genes.sweep(genes.structure(curves, np.zeros(len(curves))), 2)
-            first = recombined(moves, first, other)
-        children = [first]
-        if not alike(first, second):
-            children.append(second)
-        settled = [
-            genes.settle(genes.at(structure.share, child), _RECOMBINED_ROUNDS)
-            for child in children
-        ]
-        best = max(settled, key=lambda child: child.total)
-        return genes.at(best.share, best)
+            another = genes.sweep(genes.structure(curves, np.zeros(len(curves))), 2)
+            first = recombined(moves, first, another)
+        child = moves.settled(first, structure, _RECOMBINED_ROUNDS)
+        if child.total <= structure.total + _MIN_GAIN and not alike(first, second):
+            child = moves.settled(second, structure, _RECOMBINED_ROUNDS)
+        return child
 
     def _composition(self) -> tuple[np.ndarray, float]:
         return self.genes.evidence.composition, self.genes.evidence.composition_complexity

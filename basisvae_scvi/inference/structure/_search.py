@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,14 +11,13 @@ import numpy as np
 from basisvae_scvi.inference._parallel import run_jobs
 
 from ._grid import CurveGrid
-from ._restart import HistoryEntry, Restart, alike
+from ._restart import HistoryEntry, Restart
 from ._state import SettledGenes, Structure
 
-# How often other curves are tried for every order of the cells before one order is taken. On the
-# marrow's lineages the first of these tries gain up to 900 nats, where orders differ by 50 to 300.
-_TRIES_PER_ORDER = 2
-# How often at most they are tried in every restart, and then once more in the best one.
-_TRIES_PER_RESTART, _TRIES_OF_BEST = 8, 8
+# How often other curves are tried in every search before one is taken, and in that one. On the
+# marrow's lineages the first of these tries gain up to 900 nats, where orders differ by 50 to
+# 300.
+_FIRST_TRIES, _FURTHER_TRIES = 2, 16
 
 
 @dataclass
@@ -37,10 +35,9 @@ class FoundStructure:
     composition
         Log factor of the size factors over the grid of z, shape ``(G,)``.
     totals
-        Total of every restart.
+        Total of every restart; that of the best one, which alone is searched on, in the end.
     order_totals
-        Total of one restart from every order of the cells, with a few tries of other curves; all
-        restarts begin at the best order.
+        Total of one restart from every order of the cells; all restarts begin at the best order.
     assignments
         φ of every restart, each ``(P, K_r + 1)``.
     history
@@ -90,29 +87,28 @@ def _with_own_evidence(genes: SettledGenes) -> SettledGenes:
     return genes
 
 
-def _begin(
+def _search(
     genes: SettledGenes, start: np.ndarray, seed: np.random.SeedSequence, index: int
 ) -> _Outcome:
     """One restart from cells at these places."""
     restart = Restart(_with_own_evidence(genes), start, np.random.default_rng(seed), index)
-    return _outcome(restart, restart.run())
+    return _outcome(restart, restart.recombine(restart.run(), [], _FIRST_TRIES))
 
 
-def _go_on(
+def _search_on(
     genes: SettledGenes,
     outcome: _Outcome,
     seed: np.random.SeedSequence,
     index: int,
-    n_tries: int,
     others: list[np.ndarray],
     silent: bool,
 ) -> _Outcome:
-    """What other curves lead to from where a restart has left the cells."""
-    genes = _with_own_evidence(genes)
+    """What other curves lead to from where a restart has left the cells; genes stay there."""
     restart = Restart(genes, outcome.places, np.random.default_rng(seed), index)
     restart.history = list(outcome.history)
     structure = _at(genes, outcome)
-    return _outcome(restart, restart.recombine(structure, others, n_tries, silent=silent))
+    new = restart.recombine(structure, others, _FURTHER_TRIES, silent=silent)
+    return _outcome(restart, new)
 
 
 def _at(genes: SettledGenes, outcome: _Outcome) -> Structure:
@@ -130,67 +126,6 @@ def _outcome(restart: Restart, structure: Structure) -> _Outcome:
         evidence.composition,
         evidence.composition_complexity,
     )
-
-
-class _Searches:
-    """Searches of the same genes, side by side.
-
-    Parameters
-    ----------
-    genes
-        Genes and cells; left as they are.
-    n_restarts
-        Number of searches from the order that is taken.
-    seed
-        Seed.
-    n_jobs
-        Searches at a time; see :func:`basisvae_scvi.inference.run_jobs`.
-    silent
-        Whether to show no progress.
-    """
-
-    def __init__(
-        self, genes: SettledGenes, n_restarts: int, seed: int, n_jobs: int | None, silent: bool
-    ):
-        self.genes, self.n_restarts = genes, n_restarts
-        self.n_jobs, self.silent = n_jobs, silent
-        beginning, going_on, self.last = np.random.SeedSequence(seed).spawn(3)
-        self.first, self.further = beginning.spawn(n_restarts), going_on.spawn(n_restarts + 1)
-
-    def _side_by_side(
-        self, function: Callable, tasks: list[tuple], description: str
-    ) -> list[_Outcome]:
-        jobs = {"n_tasks": len(tasks), "n_jobs": self.n_jobs, "silent": self.silent}
-        return run_jobs(function, tasks, description=description, **jobs)
-
-    def of_orders(self, orders: list[list[np.ndarray]]) -> list[_Outcome]:
-        """The first restart from every order, a little further than from where it has settled."""
-        tasks = [(self.genes, places[0], self.first[0], 0) for places in orders]
-        trials = self._side_by_side(_begin, tasks, "Comparing orders")
-        seed = self.further[-1]
-        tasks = [(self.genes, trial, seed, 0, _TRIES_PER_ORDER, [], True) for trial in trials]
-        return self._side_by_side(_go_on, tasks, "Looking closer at each order")
-
-    def of_restarts(self, starts: list[np.ndarray], begun: list[_Outcome]) -> list[_Outcome]:
-        """All restarts from one order, which take turns with its places; some have begun."""
-        left = range(len(begun), self.n_restarts)
-        tasks = [(self.genes, starts[i % len(starts)], self.first[i], i) for i in left]
-        outcomes = begun + self._side_by_side(_begin, tasks, "Searching structure")
-        tasks = [
-            (self.genes, outcome, self.further[i], i, _TRIES_PER_RESTART, [], True)
-            for i, outcome in enumerate(outcomes)
-        ]
-        return self._side_by_side(_go_on, tasks, "Looking for better curves")
-
-    def of_best(self, outcomes: list[_Outcome], winner: int) -> _Outcome:
-        """The best restart with what the others group better, if they differ from it."""
-        best = outcomes[winner]
-        others = [other.structure for i, other in enumerate(outcomes) if i != winner]
-        others = [other.curves for other in others if not alike(other, best.structure)]
-        if not others:
-            return best
-        task = (self.genes, best, self.last, winner, _TRIES_OF_BEST, others, self.silent)
-        return run_jobs(_go_on, [task], n_tasks=1, n_jobs=1, silent=True)[0]
 
 
 def find_structure(
@@ -220,16 +155,34 @@ def find_structure(
     silent
         Whether to show no progress.
     """
-    searches = _Searches(genes, n_restarts, seed, n_jobs, silent)
-    trials = searches.of_orders(orders) if len(orders) > 1 else []
-    order = int(np.argmax([trial.structure.total for trial in trials])) if trials else 0
+    *seeds, last = np.random.SeedSequence(seed).spawn(n_restarts + 1)
+
+    def search(tasks: list[tuple[np.ndarray, int]], description: str) -> list[_Outcome]:
+        return run_jobs(
+            _search,
+            [(genes, places, seeds[i], i) for places, i in tasks],
+            n_tasks=len(tasks),
+            n_jobs=n_jobs,
+            description=description,
+            silent=silent,
+        )
+
+    trials, order = [], 0
+    if len(orders) > 1:
+        trials = search([(places[0], 0) for places in orders], "Comparing orders")
+        order = int(np.argmax([trial.structure.total for trial in trials]))
     starts = orders[order]
-    outcomes = searches.of_restarts(starts, trials[order : order + 1])
+    outcomes = trials[order : order + 1]
+    left = range(len(outcomes), n_restarts)
+    if left:
+        outcomes += search([(starts[i % len(starts)], i) for i in left], "Searching structure")
     winner = int(np.argmax([outcome.structure.total for outcome in outcomes]))
     order_totals = [trial.structure.total for trial in trials or outcomes[:1]]
     level = flat_total(genes, len(starts[0]))
-    best = outcomes[winner] = searches.of_best(outcomes, winner)
-    _at(genes, best)
+    others = [outcome.structure.curves for i, outcome in enumerate(outcomes) if i != winner]
+    task = (genes, outcomes[winner], last, winner, others, silent)
+    outcomes[winner : winner + 1] = run_jobs(_search_on, [task], n_tasks=1, n_jobs=1, silent=True)
+    best = outcomes[winner]
     return FoundStructure(
         grid=genes.grid,
         structure=best.structure,
