@@ -141,6 +141,19 @@ def test_other_curves_from_where_the_cells_are_lead_to_the_best_structure():
     assert found.total > poor.total + 500.0
 
 
+def test_given_curves_are_tried_before_new_ones():
+    adata = toy_groups(seed=107, n_obs=200)
+    restart, poor = beginning_from(adata, True, [0])
+    assert restart.recombine(poor, [], 0) is poor
+    genes, z = settled(adata, "gaussian", shift=True)
+    reference = find_structure(genes, [[z]], 0, 1).structure
+    found = restart.recombine(poor, [poor.curves, reference.curves], 0)
+    assert v_measure_score(adata.var["true_shape"], found.label) == 1.0
+    assert found.total == pytest.approx(reference.total, abs=10.0)
+    assert found.total > poor.total + 500.0
+    assert [entry.move for entry in restart.history] == ["recombine"]
+
+
 def test_other_curves_in_vain_leave_everything_where_it_was():
     adata = toy_groups(seed=107, n_obs=200)
     restart, poor = beginning_from(adata, True, [0])
