@@ -144,7 +144,7 @@ class Restart:
         """A better structure by way of given or new curves, or this one; whether it is its own."""
         history, self.history = self.history, []
         other, moves = self._other(structure, given)
-        found_again = other.bound < structure.bound + _MIN_GAIN and alike(other, structure)
+        found_again = other.bound < structure.bound + _MIN_GAIN and _alike(other, structure)
         new = structure
         if not found_again:
             child = self._child(structure, other, others, moves)
@@ -178,7 +178,7 @@ class Restart:
             another = genes.sweep(genes.structure(curves, np.zeros(len(curves))), 2)
             first = recombined(moves, first, another)
         child = moves.settled(first, structure, _RECOMBINED_ROUNDS)
-        if child.total <= structure.total + _MIN_GAIN and not alike(first, second):
+        if child.total <= structure.total + _MIN_GAIN and not _alike(first, second):
             child = moves.settled(second, structure, _RECOMBINED_ROUNDS)
         return child
 
@@ -258,7 +258,7 @@ class Restart:
         return new
 
 
-def alike(first: Structure, second: Structure) -> bool:
+def _alike(first: Structure, second: Structure) -> bool:
     """Whether two structures group the genes in all but the same way."""
     return v_measure_score(first.label, second.label) >= _ALIKE
 

@@ -15,8 +15,7 @@ from ._restart import HistoryEntry, Restart
 from ._state import SettledGenes, Structure
 
 # How often other curves are tried in every search before one is taken, and in that one. On the
-# marrow's lineages the first of these tries gain up to 900 nats, where orders differ by 50 to
-# 300.
+# marrow's lineages the first tries gain up to 900 nats, where orders differ by 50 to 300.
 _FIRST_TRIES, _FURTHER_TRIES = 2, 16
 
 
@@ -90,7 +89,7 @@ def _with_own_evidence(genes: SettledGenes) -> SettledGenes:
 def _search(
     genes: SettledGenes, start: np.ndarray, seed: np.random.SeedSequence, index: int
 ) -> _Outcome:
-    """One restart from cells at these places."""
+    """One restart from cells at these places, with a few tries of other curves."""
     restart = Restart(_with_own_evidence(genes), start, np.random.default_rng(seed), index)
     return _outcome(restart, restart.recombine(restart.run(), [], _FIRST_TRIES))
 
