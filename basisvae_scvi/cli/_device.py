@@ -4,8 +4,8 @@ import numba
 import torch
 from threadpoolctl import threadpool_limits
 
+from ._choices import Accelerator
 from ._errors import CommandError
-from ._settings import Accelerator
 
 
 def check_accelerator(accelerator: Accelerator) -> None:

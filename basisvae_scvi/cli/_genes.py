@@ -17,9 +17,10 @@ from basisvae_scvi.data import (
     row_sums,
 )
 
+from ._choices import GeneLikelihood
 from ._errors import CommandError, list_some
 from ._files import strip_leftovers
-from ._settings import GeneLikelihood, ModelSettings
+from ._settings import ModelSettings
 
 logger = logging.getLogger(__name__)
 

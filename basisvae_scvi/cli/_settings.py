@@ -4,121 +4,32 @@ Defaults of ``fit`` are those of :class:`basisvae_scvi.BasisVAE` and its ``train
 a second time because the model cannot be imported for ``--help``; a test holds the two together.
 """
 
-import math
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, BadParameter, Option
+from typer import Argument, Option
+
+from ._choices import (
+    Accelerator,
+    CountLikelihood,
+    Dispersion,
+    GeneLikelihood,
+    GenePrior,
+    Inference,
+    Objective,
+    SimulationKind,
+    ZeroInflation,
+    fraction,
+    non_negative,
+    positive,
+    share,
+)
 
 # Help lists the options in this order.
 PANELS = (DATA, MODEL, TRAINING, OUTPUT, LOG) = "Data", "Model", "Training", "Output", "Messages"
 MAX_SEED = 2**32 - 1
 _KINDS = ".h5ad file, .zarr folder, 10x .h5 file or 10x mtx folder"
-
-
-class GeneLikelihood(StrEnum):
-    """Observation models."""
-
-    zinb = "zinb"
-    nb = "nb"
-    poisson = "poisson"
-    gaussian = "gaussian"
-    bernoulli = "bernoulli"
-
-    @property
-    def is_count(self) -> bool:
-        """Whether the data are counts."""
-        return self in (GeneLikelihood.zinb, GeneLikelihood.nb, GeneLikelihood.poisson)
-
-
-class Dispersion(StrEnum):
-    """Whether batches share a gene's dispersion."""
-
-    gene = "gene"
-    gene_batch = "gene-batch"
-
-
-class ZeroInflation(StrEnum):
-    """What the dropout logits depend on."""
-
-    gene = "gene"
-    latent = "latent"
-
-
-class Inference(StrEnum):
-    """Treatments of the mixing proportions."""
-
-    collapsed = "collapsed"
-    non_collapsed = "non-collapsed"
-    fixed_pi = "fixed_pi"
-
-
-class GenePrior(StrEnum):
-    """What the priors of scales and shifts are weighed with."""
-
-    assigned = "assigned"
-    all = "all"
-
-
-class Objective(StrEnum):
-    """What a basis costs."""
-
-    evidence = "evidence"
-    paper = "paper"
-
-
-class Accelerator(StrEnum):
-    """Where to compute."""
-
-    auto = "auto"
-    cpu = "cpu"
-    gpu = "gpu"
-
-
-class SimulationKind(StrEnum):
-    """Simulators."""
-
-    counts = "counts"
-    toy_groups = "toy-groups"
-    toy_shifts = "toy-shifts"
-
-
-class CountLikelihood(StrEnum):
-    """Observation models of simulated counts."""
-
-    nb = "nb"
-    zinb = "zinb"
-    poisson = "poisson"
-
-
-def positive(value: float) -> float:
-    """Refuse what is not a finite number above 0."""
-    if not (math.isfinite(value) and value > 0):
-        raise BadParameter(f"{value:g} is not a finite number above 0")
-    return value
-
-
-def non_negative(value: float | None) -> float | None:
-    """Refuse what is not a finite number of at least 0."""
-    if value is not None and not (math.isfinite(value) and value >= 0):
-        raise BadParameter(f"{value:g} is not a finite number of at least 0")
-    return value
-
-
-def fraction(value: float | None) -> float | None:
-    """Refuse what does not lie in [0, 1)."""
-    if value is not None and not 0 <= value < 1:
-        raise BadParameter(f"{value:g} does not lie in [0, 1)")
-    return value
-
-
-def share(value: float | None) -> float | None:
-    """Refuse what does not lie in (0, 1]."""
-    if value is not None and not 0 < value <= 1:
-        raise BadParameter(f"{value:g} does not lie in (0, 1]")
-    return value
 
 
 def _option(text: str, panel: str, *names: str, **kwargs):

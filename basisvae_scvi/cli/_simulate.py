@@ -6,10 +6,11 @@ from anndata import AnnData
 
 from basisvae_scvi import datasets
 
+from ._choices import CountLikelihood, SimulationKind
 from ._errors import UsageError
 from ._files import write_anndata
 from ._paths import check_output
-from ._settings import CountLikelihood, SimulateSettings, SimulationKind
+from ._settings import SimulateSettings
 from ._staging import Staging, is_zarr
 
 logger = logging.getLogger(__name__)

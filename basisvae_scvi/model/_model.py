@@ -34,10 +34,11 @@ from basisvae_scvi.data import (
     describe_location,
 )
 from basisvae_scvi.inference import BasisVAETrainingPlan
-from basisvae_scvi.likelihood import LIKELIHOODS, get_likelihood
-from basisvae_scvi.module import SCHEMES, BasisVAEModule
+from basisvae_scvi.likelihood import get_likelihood
+from basisvae_scvi.module import BasisVAEModule
 
 from ._accessors import AccessorsMixin
+from ._arguments import check_arguments, default_tolerance
 from ._assign_genes import AssignGenesMixin
 from ._constants import feature_constants
 from ._latent_fields import latent_arguments, latent_field
@@ -47,15 +48,8 @@ from ._structure import StructureMixin
 from ._training import TrainingMixin
 from ._uncertainty import UncertaintyMixin
 
-
-def _check_choice(value: str, choices: tuple[str, ...], argument: str) -> None:
-    if value not in choices:
-        raise ValueError(f"{argument}={value!r} is unknown; choose one of {[*choices]}.")
-
-
-def _check_positive(value: float, argument: str, minimum: float = 0.0) -> None:
-    if not np.isfinite(value) or value <= minimum:
-        raise ValueError(f"{argument}={value} must be greater than {minimum:g}.")
+# How scvi-tools words a value of a categorical column that it has not seen.
+_UNKNOWN_CATEGORY = ("not found in source registry", "categorical failed")
 
 
 class BasisVAE(
@@ -191,10 +185,9 @@ class BasisVAE(
     ):
         super().__init__(adata, registry)
         if shape_tolerance is None:
-            heeds = _heeds_tolerance(gene_likelihood, objective, n_latent)
-            shape_tolerance = _SHAPE_TOLERANCE if heeds else 0.0
+            shape_tolerance = default_tolerance(gene_likelihood, objective, n_latent)
         self.init_params_ = self._get_init_params(locals())
-        self._check_arguments(**{k: v for k, v in locals().items() if k in _CHECKED})
+        check_arguments(self.init_params_["non_kwargs"])
         likelihood = get_likelihood(gene_likelihood)
         if adata is not None:
             self._check_data(likelihood, allow_non_integer)
@@ -315,28 +308,6 @@ class BasisVAE(
         manager.register_fields(adata, **kwargs)
         cls.register_manager(manager)
 
-    @staticmethod
-    def _check_arguments(**arguments) -> None:
-        _check_choice(arguments["inference"], SCHEMES, "inference")
-        _check_choice(arguments["dispersion"], ("gene", "gene-batch"), "dispersion")
-        _check_choice(arguments["zero_inflation"], ("gene", "latent"), "zero_inflation")
-        _check_choice(arguments["gene_prior"], ("assigned", "all"), "gene_prior")
-        _check_choice(arguments["objective"], ("evidence", "paper"), "objective")
-        for name in ("n_latent", "n_hidden_basis", "concentration"):
-            _check_positive(arguments[name], name)
-        for name in ("latent_weight", "assignment_weight", "latent_prior_scale"):
-            _check_positive(arguments[name], name)
-        _check_positive(arguments["n_basis"], "n_basis", minimum=1)
-        _check_tolerance(
-            arguments["shape_tolerance"],
-            arguments["gene_likelihood"],
-            arguments["objective"],
-            arguments["n_latent"],
-        )
-        n_grid = arguments["n_grid"]
-        if n_grid != 0 and n_grid < 5:
-            raise ValueError(f"n_grid={n_grid} must be 0 (no grid) or at least 5.")
-
     def _check_data(self, likelihood, allow_non_integer: bool) -> None:
         matrix = self._matrix()
         location = describe_location(self._setup_argument("layer"))
@@ -390,48 +361,3 @@ class BasisVAE(
                     "BasisVAE.load_query_data(adata, model) and train that for a few epochs."
                 ) from error
             raise
-
-
-def _heeds_tolerance(likelihood: str, objective: str, n_latent: int) -> bool:
-    """Whether genes are assigned by a working model that knows a tolerance of shapes."""
-    is_count = likelihood in LIKELIHOODS and get_likelihood(likelihood).is_count
-    return is_count and objective == "evidence" and n_latent == 1
-
-
-def _check_tolerance(tolerance: float, likelihood: str, objective: str, n_latent: int) -> None:
-    """Raise ValueError for a tolerance that cannot be, or that nothing would heed."""
-    if not 0.0 <= tolerance < np.inf:
-        raise ValueError(
-            f"shape_tolerance={tolerance} must be 0 or positive; 0.1 lets genes differ by about "
-            "10 % from the course of their group."
-        )
-    if tolerance and not _heeds_tolerance(likelihood, objective, n_latent):
-        raise ValueError(
-            f"shape_tolerance={tolerance} takes counts, objective='evidence' and n_latent=1, not "
-            f"gene_likelihood={likelihood!r}, objective={objective!r} and n_latent={n_latent}; "
-            "leave it out."
-        )
-
-
-# Enough that shapes which differ by less than anyone asks make no groups of their own.
-_SHAPE_TOLERANCE = 0.1
-# How scvi-tools words a value of a categorical column that it has not seen.
-_UNKNOWN_CATEGORY = ("not found in source registry", "categorical failed")
-
-_CHECKED = (
-    "inference",
-    "dispersion",
-    "zero_inflation",
-    "gene_prior",
-    "objective",
-    "n_latent",
-    "n_hidden_basis",
-    "concentration",
-    "latent_weight",
-    "assignment_weight",
-    "latent_prior_scale",
-    "shape_tolerance",
-    "gene_likelihood",
-    "n_basis",
-    "n_grid",
-)

@@ -9,7 +9,7 @@ import torch
 from scvi import REGISTRY_KEYS
 from scvi.module.base import BaseModuleClass, LossOutput, auto_move_data
 from scvi.nn import Encoder
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import Distribution, Normal
 
 from basisvae_scvi.likelihood import (
@@ -22,26 +22,20 @@ from basisvae_scvi.likelihood import (
 )
 
 from ._assignment import Assignment, InferenceScheme
-from ._basis import Z_LIMIT, BasisFunctions
-from ._constants import OUTPUT_KEYS, TENSOR_KEYS
+from ._basis import BasisFunctions
+from ._composition import CompositionMixin
+from ._constants import OUTPUT_KEYS
+from ._encoding import EncodingMixin
 from ._genes import DispersionMode, FeatureConstants, GeneParameters, ZeroInflationMode
 from ._prediction import PredictionMixin
 from ._predictive import predictive_distribution
 from ._priors import kl_normal, standard_normal
 
-_MIN_SIZE_FACTOR = 1e-6
-# Points between ±Z_LIMIT at which the composition of the libraries is known.
-_N_COMPOSITION = 241
 GenePrior = Literal["assigned", "all"]
 Objective = Literal["evidence", "paper"]
 
 
-def _without_composition(module: nn.Module, state: dict[str, Tensor], prefix: str, *_) -> None:
-    """States of models from before there was a composition have none: libraries as observed."""
-    state.setdefault(f"{prefix}composition", torch.zeros_like(module.composition))
-
-
-class BasisVAEModule(PredictionMixin, BaseModuleClass):
+class BasisVAEModule(EncodingMixin, CompositionMixin, PredictionMixin, BaseModuleClass):
     """The generative model and its variational posterior (paper, eqs 1-8).
 
     For counts, gene j under basis k has mean
@@ -189,109 +183,7 @@ class BasisVAEModule(PredictionMixin, BaseModuleClass):
             zero_inflation=zero_inflation,
         )
         self.assignment = Assignment(n_input, n_basis, inference, concentration)
-        self.register_buffer("composition", torch.zeros(_N_COMPOSITION))
-        self.register_load_state_dict_pre_hook(_without_composition)
-
-    # -- composition of the libraries -----------------------------------------------------------
-
-    def set_composition(self, z: np.ndarray, log_factor: np.ndarray) -> None:
-        """Correct size factors for what else is in the library at z.
-
-        Parameters
-        ----------
-        z
-            Ascending places, shape ``(G,)``.
-        log_factor
-            Log of the factor there, shape ``(G,)``; constant beyond the ends.
-        """
-        values = np.interp(np.linspace(-Z_LIMIT, Z_LIMIT, _N_COMPOSITION), z, log_factor)
-        self.composition.copy_(torch.as_tensor(values, dtype=self.composition.dtype))
-
-    def composition_factor(self, z: Tensor) -> Tensor | None:
-        """Factor of the size factors at z ``(N, Q)``, shape ``(N, 1)``; ``None`` where it is 1."""
-        if self.n_latent > 1 or not self.composition.any():
-            return None
-        position = (z[:, 0].clamp(-Z_LIMIT, Z_LIMIT) + Z_LIMIT) * (
-            (_N_COMPOSITION - 1) / (2 * Z_LIMIT)
-        )
-        left = position.detach().floor().long().clamp(0, _N_COMPOSITION - 2)
-        values, share = self.composition.to(z.dtype), position - left
-        return (values[left] * (1 - share) + values[left + 1] * share).exp()[:, None]
-
-    # -- q(z) ---------------------------------------------------------------------------------
-
-    def size_factors(self, tensors: dict[str, Tensor]) -> Tensor | None:
-        """s_n, shape ``(N, 1)``: the user's, or observed library over its median."""
-        if not self.likelihood.is_count:
-            return None
-        given = tensors.get(REGISTRY_KEYS.SIZE_FACTOR_KEY)
-        if given is None or not self.given_size_factor:
-            given = tensors[REGISTRY_KEYS.X_KEY].sum(1, keepdim=True) / self.genes.library
-        return given.clamp_min(_MIN_SIZE_FACTOR)
-
-    def _encoder_input(self, x: Tensor, size_factor: Tensor | None) -> Tensor:
-        if size_factor is not None:
-            return torch.log1p(x / size_factor)
-        return x / self.genes.feature_scale
-
-    def _get_inference_input(
-        self, tensors: dict[str, Tensor], full_forward_pass: bool = False
-    ) -> dict[str, Any]:
-        # Training has moved them; loaders of the model's methods leave them on the CPU.
-        tensors = {key: values.to(self.device) for key, values in tensors.items()}
-        return {
-            "x": tensors[REGISTRY_KEYS.X_KEY],
-            OUTPUT_KEYS.SIZE_FACTOR: self.size_factors(tensors),
-            OUTPUT_KEYS.BATCH: tensors[REGISTRY_KEYS.BATCH_KEY],
-            "cont_covs": tensors.get(REGISTRY_KEYS.CONT_COVS_KEY),
-            "cat_covs": tensors.get(REGISTRY_KEYS.CAT_COVS_KEY),
-            "latent": tensors.get(TENSOR_KEYS.OBSERVED_LATENT),
-            "prior": tensors.get(TENSOR_KEYS.LATENT_PRIOR),
-        }
-
-    def latent_prior(self, values: Tensor) -> Normal:
-        """p(z) of cells with prior means ``values``, shape ``(N, Q)``, in units of the data.
-
-        N(0, 1) for cells without one (NaN).
-        """
-        mean = (values - self.latent_centre) / self.latent_spread
-        is_free = mean.isnan()
-        scale = torch.full_like(mean, self.latent_prior_scale)
-        return Normal(mean.masked_fill(is_free, 0.0), scale.masked_fill(is_free, 1.0))
-
-    @auto_move_data
-    def inference(
-        self,
-        x: Tensor,
-        size_factor: Tensor | None,
-        batch_index: Tensor,
-        cont_covs: Tensor | None = None,
-        cat_covs: Tensor | None = None,
-        latent: Tensor | None = None,
-        prior: Tensor | None = None,
-        n_samples: int = 1,
-    ) -> dict[str, Any]:
-        """q(z | x) and a sample of it; with observed z, that z and ``None`` for q.
-
-        The log library size comes along for the methods of scvi-tools that ask for it.
-        """
-        library = x.new_zeros(x.shape[0], 1)
-        if size_factor is not None:
-            library = torch.log(size_factor * self.genes.library)
-        pz = None if prior is None else self.latent_prior(prior)
-        common = {OUTPUT_KEYS.LIBRARY: library, OUTPUT_KEYS.QL: None, OUTPUT_KEYS.PRIOR: pz}
-        if self.observed_latent:
-            z = (latent - self.latent_centre) / self.latent_spread
-            z = z if n_samples == 1 else z.expand(n_samples, *z.shape)
-            return {OUTPUT_KEYS.Z: z, OUTPUT_KEYS.QZ: None, **common}
-        encoder_input = self._encoder_input(x, size_factor)
-        if cont_covs is not None:
-            encoder_input = torch.cat([encoder_input, cont_covs], dim=-1)
-        categories = () if cat_covs is None else torch.split(cat_covs, 1, dim=1)
-        qz, z = self.z_encoder(encoder_input, batch_index, *categories)
-        if n_samples > 1:
-            z = qz.sample((n_samples,))
-        return {OUTPUT_KEYS.Z: z, OUTPUT_KEYS.QZ: qz, **common}
+        self._make_composition()
 
     # -- p(y | z) -----------------------------------------------------------------------------
 

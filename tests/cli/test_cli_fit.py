@@ -11,8 +11,9 @@ from pandas.testing import assert_frame_equal
 
 import basisvae_scvi
 from basisvae_scvi import BasisVAE
+from basisvae_scvi.cli._choices import GeneLikelihood
 from basisvae_scvi.cli._genes import library_size_factors, most_variable, prepare
-from basisvae_scvi.cli._settings import GeneLikelihood, ModelSettings
+from basisvae_scvi.cli._settings import ModelSettings
 from basisvae_scvi.data import Keys
 
 KEYS = {

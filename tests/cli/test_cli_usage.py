@@ -9,17 +9,16 @@ from typing import get_args, get_type_hints
 import pytest
 
 from basisvae_scvi import BasisVAE, __version__
-from basisvae_scvi.cli._settings import (
+from basisvae_scvi.cli._choices import (
     CountLikelihood,
     Dispersion,
-    FitSettings,
     GeneLikelihood,
     GenePrior,
     Inference,
-    ModelSettings,
     Objective,
     ZeroInflation,
 )
+from basisvae_scvi.cli._settings import FitSettings, ModelSettings
 from basisvae_scvi.datasets._counts import LIKELIHOODS
 
 # Options of the command line alone.

@@ -7,55 +7,39 @@ Memory is O(N P + P K + K G): no table of log p exists.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from ._arrays import DIRECT, ON_GRID
 from ._grid import add_to_grid, interpolate, shift_gradient
+from ._lanes import FIRST, HALF, load_cells, load_gene, whole_vectors
 from ._rows import (
     BASIS,
     BASIS_GRADIENT,
-    CONSTANT,
     CONSTANT_BY_DISPERSION,
     CONSTANT_BY_LOGIT,
-    DISPERSION,
-    DROPOUT_BASE,
     DROPOUT_UNIT,
-    FACTOR,
     LANES,
     LIVE,
     LIVE_UPSTREAM,
-    LOGIT,
     N_ROWS,
     NUMBERS,
-    POSITION,
-    SIZE,
     SUM_CELL,
     SUM_DISPERSION,
     SUM_FACTOR,
     SUM_LOGIT,
     SUM_POSITION,
     TILE,
-    UPSTREAM,
     VECTOR,
-    X,
     gradient_row,
     n_loud,
     value_row,
 )
-from ._saturated import N_KEPT, N_REMEMBERED, remembered
-from ._simd import COEFFICIENTS, ONE, REORDER, ZERO, compiled
+from ._saturated import N_KEPT, N_REMEMBERED
+from ._simd import COEFFICIENTS, REORDER, ZERO, compiled
 
 _LINE = 64  # bytes
-_FIRST, _HALF, _ROUND = np.uintp(0), np.uintp(TILE), np.uintp(VECTOR - 1)
 # Counts are few: half a vector of the widest kind is whole on most processors.
 _HALF_ROUND = np.uintp(VECTOR // 2 - 1)
-
-
-@compiled()
-def _whole_vectors(n):
-    return (n + _ROUND) & ~_ROUND
 
 
 @compiled()
@@ -75,159 +59,6 @@ def _scratch():
 
 
 @compiled()
-def _load_cells(rows, cells, start, n):
-    for i in range(n):
-        rows[POSITION + i] = cells.position[start + i]
-        rows[UPSTREAM + i] = cells.upstream[start + i]
-        rows[SIZE + i] = cells.size_factor[start + i]
-    # Lanes that only fill the last vector must not bring in grid points that no cell touches.
-    for i in range(n, _whole_vectors(n)):
-        rows[POSITION + i] = cells.position[start]
-
-
-@compiled()
-def _clear_sums(rows, first, n):
-    for i in range(first, first + n):
-        rows[SUM_CELL + i] = ZERO
-        rows[SUM_POSITION + i] = ZERO
-        rows[SUM_FACTOR + i] = ZERO
-        rows[SUM_DISPERSION + i] = ZERO
-        rows[SUM_LOGIT + i] = ZERO
-
-
-@compiled()
-def _fill_vectors(rows, first, n):
-    """Make the lanes that only fill the last vector harmless."""
-    for lane in range(first + n, first + _whole_vectors(n)):
-        rows[LIVE + lane] = rows[LIVE_UPSTREAM + lane] = rows[LOGIT + lane] = ZERO
-        rows[X + lane] = rows[FACTOR + lane] = rows[DISPERSION + lane] = ONE
-        rows[BASIS + lane] = ONE
-        rows[CONSTANT + lane] = ZERO
-        rows[CONSTANT_BY_DISPERSION + lane] = rows[CONSTANT_BY_LOGIT + lane] = ZERO
-        rows[DROPOUT_BASE + lane] = rows[DROPOUT_UNIT + lane] = ONE
-
-
-@compiled()
-def _dropout_constants(logit):
-    """exp(−|logit|) = b, 1 / (1 + b), log(1 + b), and σ(logit)."""
-    base = math.exp(-abs(logit))
-    unit = 1.0 / (1.0 + base)
-    dropped = unit if logit > 0.0 else base * unit
-    return (
-        np.float32(base),
-        np.float32(unit),
-        np.float32(math.log1p(base)),
-        np.float32(dropped),
-    )
-
-
-@compiled()
-def _load_parameters(rows, cells, genes, j, start, n):
-    """Fill the rows of observations, factors, dispersions and logits of gene j."""
-    for i in range(n):
-        rows[X + i] = cells.x[start + i, j]
-    factor = genes.offset[_FIRST, j]
-    theta, logit = genes.dispersion[_FIRST, j], genes.logit[_FIRST, j]
-    for i in range(n):
-        rows[FACTOR + i] = factor * rows[SIZE + i]
-        rows[DISPERSION + i] = theta
-        rows[LOGIT + i] = logit
-    if genes.offset.shape[0] > 1:
-        for i in range(n):
-            rows[FACTOR + i] = genes.offset[cells.batch[start + i], j] * rows[SIZE + i]
-    if genes.dispersion.shape[0] > 1:
-        for i in range(n):
-            rows[DISPERSION + i] = genes.dispersion[cells.batch[start + i], j]
-    if genes.logit.shape[0] > 1:
-        for i in range(n):
-            rows[LOGIT + i] = genes.logit[start + i, j]
-
-
-@compiled()
-def _load_zeros(rows, genes, n):
-    """Fill the remaining rows of lanes in the first half, of which only zeros are live."""
-    base, unit, softplus = ZERO, ONE, ZERO
-    if genes.has_dropout:
-        base, unit, softplus, _ = _dropout_constants(rows[LOGIT])
-    for i in range(n):
-        live = ONE if rows[X + i] == ZERO else ZERO
-        rows[LIVE + i] = live
-        rows[LIVE_UPSTREAM + i] = live * rows[UPSTREAM + i]
-        rows[CONSTANT + i] = -softplus
-        rows[CONSTANT_BY_LOGIT + i] = rows[CONSTANT_BY_DISPERSION + i] = ZERO
-        rows[DROPOUT_BASE + i] = base
-        rows[DROPOUT_UNIT + i] = unit
-    if genes.has_dropout and genes.logit.shape[0] > 1:
-        for i in range(n):
-            base, unit, softplus, _ = _dropout_constants(rows[LOGIT + i])
-            rows[CONSTANT + i] = -softplus
-            rows[DROPOUT_BASE + i] = base
-            rows[DROPOUT_UNIT + i] = unit
-
-
-@compiled()
-def _find_counts(rows, cell_of, n):
-    """Note the cells that are not zero in ``cell_of``; return their number."""
-    n_counts = _FIRST
-    for i in range(n):
-        cell_of[n_counts] = i
-        n_counts += np.uintp(rows[X + i] != ZERO)
-    return n_counts
-
-
-@compiled()
-def _load_counts(case, rows, cell_of, first, n_counts, cells, genes, start, memory, n_known):
-    """Fill the rows of the lanes from ``first`` on with the cells listed in ``cell_of``."""
-    n_known[:] = 0
-    wide_dispersion, wide_logit = genes.dispersion.shape[0] > 1, genes.logit.shape[0] > 1
-    _, _, softplus, dropped = _dropout_constants(rows[LOGIT])
-    for c in range(n_counts):
-        i, lane = cell_of[c], first + c
-        x, theta, logit = rows[X + i], rows[DISPERSION + i], rows[LOGIT + i]
-        rows[LIVE + lane] = ONE
-        rows[LIVE_UPSTREAM + lane] = rows[UPSTREAM + i]
-        rows[X + lane] = x
-        rows[FACTOR + lane] = rows[FACTOR + i]
-        rows[DISPERSION + lane] = theta
-        rows[LOGIT + lane] = logit
-        row = cells.batch[start + i] if wide_dispersion else _FIRST
-        value, slope = remembered(case, x, theta, memory[row], n_known[row : row + 1])
-        rows[CONSTANT_BY_LOGIT + lane] = ZERO
-        rows[DROPOUT_UNIT + lane] = ONE
-        if genes.has_dropout:
-            if wide_logit:
-                _, _, softplus, dropped = _dropout_constants(logit)
-            value -= max(logit, ZERO) + softplus
-            rows[CONSTANT_BY_LOGIT + lane] = -dropped
-        rows[CONSTANT + lane] = value
-        rows[CONSTANT_BY_DISPERSION + lane] = slope
-
-
-@compiled()
-def _load_gene(zero_case, case, rows, cell_of, cells, genes, j, start, n, memory, n_known):
-    """Fill the rows of gene j that do not depend on the basis; return its number of counts.
-
-    Zeros keep the lane of their cell, counts get one in the second half, whose cell is noted in
-    ``cell_of``. Without a special form for zeros, all observations keep their lane.
-    """
-    _load_parameters(rows, cells, genes, j, start, n)
-    n_counts = _FIRST
-    if zero_case is None:
-        for i in range(n):
-            cell_of[i] = i
-        _load_counts(case, rows, cell_of, _FIRST, n, cells, genes, start, memory, n_known)
-    else:
-        _load_zeros(rows, genes, n)
-        n_counts = _find_counts(rows, cell_of, n)
-        _load_counts(case, rows, cell_of, _HALF, n_counts, cells, genes, start, memory, n_known)
-    _fill_vectors(rows, _FIRST, n)
-    _fill_vectors(rows, _HALF, n_counts)
-    _clear_sums(rows, _FIRST, _whole_vectors(n))
-    _clear_sums(rows, _HALF, _whole_vectors(n_counts))
-    return n_counts
-
-
-@compiled()
 def _copy_basis(rows, values, n):
     for i in range(n):
         rows[BASIS + i] = values[i]
@@ -237,14 +68,14 @@ def _copy_basis(rows, values, n):
 def _spread_basis(rows, cell_of, n_counts):
     """Give the lanes of counts the basis value of their cell."""
     for c in range(n_counts):
-        rows[BASIS + _HALF + c] = rows[BASIS + cell_of[c]]
+        rows[BASIS + HALF + c] = rows[BASIS + cell_of[c]]
 
 
 @compiled()
 def _collect_basis_gradient(rows, cell_of, n_counts):
     """Give the cells of counts the gradient of their lane; their own lane has none."""
     for c in range(n_counts):
-        rows[BASIS_GRADIENT + cell_of[c]] = rows[BASIS_GRADIENT + _HALF + c]
+        rows[BASIS_GRADIENT + cell_of[c]] = rows[BASIS_GRADIENT + HALF + c]
 
 
 @compiled()
@@ -256,14 +87,14 @@ def _add_basis_gradient(rows, gradient, n):
 @compiled()
 def _collect_sums(rows, cell_of, n, n_counts, weight, upstream):
     """Bring the sums of all lanes to the lanes of the cells, and add the constants' gradients."""
-    for half, count in ((_FIRST, n), (_HALF, n_counts)):
+    for half, count in ((FIRST, n), (HALF, n_counts)):
         for i in range(half, half + count):
             total = rows[LIVE_UPSTREAM + i] * weight + rows[LIVE + i] * upstream
             rows[SUM_DISPERSION + i] += total * rows[CONSTANT_BY_DISPERSION + i]
             by_logit = rows[SUM_LOGIT + i] * rows[DROPOUT_UNIT + i]
             rows[SUM_LOGIT + i] = by_logit + total * rows[CONSTANT_BY_LOGIT + i]
     for c in range(n_counts):
-        cell, lane = cell_of[c], _HALF + c
+        cell, lane = cell_of[c], HALF + c
         rows[SUM_CELL + cell] += rows[SUM_CELL + lane]
         rows[SUM_FACTOR + cell] += rows[SUM_FACTOR + lane]
         rows[SUM_DISPERSION + cell] += rows[SUM_DISPERSION + lane]
@@ -288,7 +119,7 @@ def _add_to_cells(rows, row, sums, n):
 def _add_to_table(rows, row, table, batch, j, n):
     """Add a row to column j of a table with one row, or with one for each batch."""
     if table.shape[0] == 1:
-        table[_FIRST, j] += _total(rows, row, n)
+        table[FIRST, j] += _total(rows, row, n)
     else:
         for i in range(n):
             table[batch[i], j] += rows[row + i]
@@ -309,43 +140,43 @@ def _store_gene(rows, cells, genes, sums, j, block, start, n, gradient):
     if genes.logit.shape[0] > 1:
         _add_to_cells(rows, SUM_LOGIT, sums.logit[start:end, j], n)
     else:
-        sums.logit[_FIRST, j] += _total(rows, SUM_LOGIT, n)
+        sums.logit[FIRST, j] += _total(rows, SUM_LOGIT, n)
 
 
 @compiled()
 def _zero_value(zero_case, quiet_case, rows, n, scale, weight):
     if quiet_case is None:
-        return value_row(zero_case, rows, _FIRST, n, scale, weight)
+        return value_row(zero_case, rows, FIRST, n, scale, weight)
     if n_loud(rows, n, scale) > ZERO:
-        return value_row(zero_case, rows, _FIRST, n, scale, weight)
-    return value_row(quiet_case, rows, _FIRST, n, scale, weight)
+        return value_row(zero_case, rows, FIRST, n, scale, weight)
+    return value_row(quiet_case, rows, FIRST, n, scale, weight)
 
 
 @compiled()
 def _zero_gradient(zero_case, quiet_case, rows, n, scale, weight, upstream):
     if quiet_case is None:
-        return gradient_row(zero_case, rows, _FIRST, n, scale, weight, upstream)
+        return gradient_row(zero_case, rows, FIRST, n, scale, weight, upstream)
     if n_loud(rows, n, scale) > ZERO:
-        return gradient_row(zero_case, rows, _FIRST, n, scale, weight, upstream)
-    return gradient_row(quiet_case, rows, _FIRST, n, scale, weight, upstream)
+        return gradient_row(zero_case, rows, FIRST, n, scale, weight, upstream)
+    return gradient_row(quiet_case, rows, FIRST, n, scale, weight, upstream)
 
 
 @compiled()
 def _pair_value(zero_case, quiet_case, case, rows, n, n_counts, scale, weight):
-    n, n_counts = _whole_vectors(n), _half_vectors(n_counts)
+    n, n_counts = whole_vectors(n), _half_vectors(n_counts)
     if zero_case is None:
-        return value_row(case, rows, _FIRST, n, scale, weight)
+        return value_row(case, rows, FIRST, n, scale, weight)
     of_zeros = _zero_value(zero_case, quiet_case, rows, n, scale, weight)
-    return of_zeros + value_row(case, rows, _HALF, n_counts, scale, weight)
+    return of_zeros + value_row(case, rows, HALF, n_counts, scale, weight)
 
 
 @compiled()
 def _pair_gradient(zero_case, quiet_case, case, rows, n, n_counts, scale, weight, upstream):
-    n, n_counts = _whole_vectors(n), _half_vectors(n_counts)
+    n, n_counts = whole_vectors(n), _half_vectors(n_counts)
     if zero_case is None:
-        return gradient_row(case, rows, _FIRST, n, scale, weight, upstream)
+        return gradient_row(case, rows, FIRST, n, scale, weight, upstream)
     a, b, c = _zero_gradient(zero_case, quiet_case, rows, n, scale, weight, upstream)
-    d, e, f = gradient_row(case, rows, _HALF, n_counts, scale, weight, upstream)
+    d, e, f = gradient_row(case, rows, HALF, n_counts, scale, weight, upstream)
     return a + d, b + e, c + f
 
 
@@ -393,12 +224,12 @@ def visit_block(
     n_known = np.zeros(genes.dispersion.shape[0], np.intp)
     for start in range(0, cells.x.shape[0], TILE):
         end = min(start + TILE, cells.x.shape[0])
-        n, lanes = np.uintp(end - start), _whole_vectors(np.uintp(end - start))
-        _load_cells(rows, cells, np.uintp(start), n)
+        n, lanes = np.uintp(end - start), whole_vectors(np.uintp(end - start))
+        load_cells(rows, cells, np.uintp(start), n)
         for j in range(gene_range[0], gene_range[1]):
             if genes.first[j] == genes.first[j + 1]:
                 continue
-            n_counts = _load_gene(
+            n_counts = load_gene(
                 zero_case,
                 case,
                 rows,

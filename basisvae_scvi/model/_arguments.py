@@ -1,0 +1,70 @@
+"""Which arguments of the model are possible."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from basisvae_scvi.likelihood import LIKELIHOODS, get_likelihood
+from basisvae_scvi.module import SCHEMES
+
+# Enough that shapes which differ by less than anyone asks make no groups of their own.
+_SHAPE_TOLERANCE = 0.1
+
+
+def default_tolerance(likelihood: str, objective: str, n_latent: int) -> float:
+    """Tolerance of shapes where the user names none; 0 where nothing would heed it."""
+    return _SHAPE_TOLERANCE if _heeds_tolerance(likelihood, objective, n_latent) else 0.0
+
+
+def check_arguments(arguments: dict) -> None:
+    """Raise ValueError if one of the arguments of the model is out of range."""
+    _check_choice(arguments["inference"], SCHEMES, "inference")
+    _check_choice(arguments["dispersion"], ("gene", "gene-batch"), "dispersion")
+    _check_choice(arguments["zero_inflation"], ("gene", "latent"), "zero_inflation")
+    _check_choice(arguments["gene_prior"], ("assigned", "all"), "gene_prior")
+    _check_choice(arguments["objective"], ("evidence", "paper"), "objective")
+    for name in ("n_latent", "n_hidden_basis", "concentration"):
+        _check_positive(arguments[name], name)
+    for name in ("latent_weight", "assignment_weight", "latent_prior_scale"):
+        _check_positive(arguments[name], name)
+    _check_positive(arguments["n_basis"], "n_basis", minimum=1)
+    _check_tolerance(
+        arguments["shape_tolerance"],
+        arguments["gene_likelihood"],
+        arguments["objective"],
+        arguments["n_latent"],
+    )
+    n_grid = arguments["n_grid"]
+    if n_grid != 0 and n_grid < 5:
+        raise ValueError(f"n_grid={n_grid} must be 0 (no grid) or at least 5.")
+
+
+def _check_choice(value: str, choices: tuple[str, ...], argument: str) -> None:
+    if value not in choices:
+        raise ValueError(f"{argument}={value!r} is unknown; choose one of {[*choices]}.")
+
+
+def _check_positive(value: float, argument: str, minimum: float = 0.0) -> None:
+    if not np.isfinite(value) or value <= minimum:
+        raise ValueError(f"{argument}={value} must be greater than {minimum:g}.")
+
+
+def _heeds_tolerance(likelihood: str, objective: str, n_latent: int) -> bool:
+    """Whether genes are assigned by a working model that knows a tolerance of shapes."""
+    is_count = likelihood in LIKELIHOODS and get_likelihood(likelihood).is_count
+    return is_count and objective == "evidence" and n_latent == 1
+
+
+def _check_tolerance(tolerance: float, likelihood: str, objective: str, n_latent: int) -> None:
+    """Raise ValueError for a tolerance that cannot be, or that nothing would heed."""
+    if not 0.0 <= tolerance < np.inf:
+        raise ValueError(
+            f"shape_tolerance={tolerance} must be 0 or positive; 0.1 lets genes differ by about "
+            "10 % from the course of their group."
+        )
+    if tolerance and not _heeds_tolerance(likelihood, objective, n_latent):
+        raise ValueError(
+            f"shape_tolerance={tolerance} takes counts, objective='evidence' and n_latent=1, not "
+            f"gene_likelihood={likelihood!r}, objective={objective!r} and n_latent={n_latent}; "
+            "leave it out."
+        )
