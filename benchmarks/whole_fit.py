@@ -17,7 +17,15 @@ from _epochs import _clock, _peak_mib, _quiet, alone, simulated
 from _machine import write
 
 
-def fit(path: Path, *, epochs: int, n_basis: int, batch_size: int, accelerator: str) -> dict:
+def fit(
+    path: Path,
+    *,
+    epochs: int,
+    n_basis: int,
+    batch_size: int,
+    accelerator: str,
+    load_sparse_tensor: bool,
+) -> dict:
     """Train with defaults and compare with the simulated truth."""
     import anndata as ad
     import torch
@@ -36,6 +44,7 @@ def fit(path: Path, *, epochs: int, n_basis: int, batch_size: int, accelerator: 
         max_epochs=epochs,
         batch_size=batch_size,
         accelerator=accelerator,
+        load_sparse_tensor=load_sparse_tensor,
         seed=0,
         callbacks=[clock],
         enable_progress_bar=False,
@@ -69,6 +78,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=200)
     parser.add_argument("--batch-size", type=int, nargs="+", default=[128])
     parser.add_argument("--accelerator", default="auto")
+    parser.add_argument(
+        "--load-sparse-tensor",
+        action="store_true",
+        help="send minibatches to the device sparse, and make them dense there",
+    )
     parser.add_argument("--directory", help="where simulated counts are kept")
     parser.add_argument("--output")
     arguments = parser.parse_args()
@@ -83,6 +97,7 @@ def main() -> None:
                 n_basis=arguments.bases,
                 batch_size=batch_size,
                 accelerator=arguments.accelerator,
+                load_sparse_tensor=arguments.load_sparse_tensor,
             )
             runs.append(run)
             print(
