@@ -34,3 +34,17 @@ def fitted_batches():
         translation_invariant=True,
         dispersion="gene-batch",
     )
+
+
+@pytest.fixture(scope="session")
+def everything():
+    """Counts of 150 cells × 32 genes, of which ``trained_on_20`` has seen the first 20."""
+    return small_counts(150, 32, seed=2)
+
+
+@pytest.fixture(scope="session")
+def trained_on_20(everything):
+    """Model of 20 of the 32 genes, on the true z."""
+    variable = everything[:, :20].copy()
+    setup = {"latent_key": "true_z"}
+    return fit(variable, setup=setup, max_epochs=150, translation_invariant=True)

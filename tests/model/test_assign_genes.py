@@ -6,35 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from model_helpers import build, fit, small_counts, twin
+from model_helpers import fit, small_counts, twin
 from scipy import sparse
 from scipy.stats import spearmanr
 from sklearn.metrics import adjusted_rand_score
 
-from basisvae_scvi import BasisVAE
 from basisvae_scvi.datasets import simulate_counts
-from basisvae_scvi.model import _assign_genes
 from basisvae_scvi.model._assign_genes import GeneAssignments
 
-N_TRAINED = 20
+N_TRAINED = 20  # genes of ``everything`` that ``trained_on_20`` has seen
 
 
 @pytest.fixture(scope="module")
-def everything():
-    return small_counts(150, 32, seed=2)
-
-
-@pytest.fixture(scope="module")
-def model(everything):
-    """Trained on 20 of the 32 genes, on the true z."""
-    variable = everything[:, :N_TRAINED].copy()
-    setup = {"latent_key": "true_z"}
-    return fit(variable, setup=setup, max_epochs=150, translation_invariant=True)
-
-
-@pytest.fixture(scope="module")
-def found(model, everything):
-    return model.assign_genes(everything, silent=True)
+def found(trained_on_20, everything):
+    return trained_on_20.assign_genes(everything, silent=True)
 
 
 def assert_same(found: GeneAssignments, expected: GeneAssignments, **tolerance):
@@ -111,10 +96,10 @@ def test_trained_genes_come_back(everything):
 # -- what the result does not depend on ---------------------------------------------------------
 
 
-def test_a_gene_does_not_depend_on_the_call(model, everything, found):
-    alone = model.assign_genes(everything[:, 25:27].copy(), silent=True)
-    by_name = model.assign_genes(everything, genes=["gene26", "gene25"], silent=True)
-    blocks = model.assign_genes(everything, block_size=7, silent=True)
+def test_a_gene_does_not_depend_on_the_call(trained_on_20, everything, found):
+    alone = trained_on_20.assign_genes(everything[:, 25:27].copy(), silent=True)
+    by_name = trained_on_20.assign_genes(everything, genes=["gene26", "gene25"], silent=True)
+    blocks = trained_on_20.assign_genes(everything, block_size=7, silent=True)
     for table in ("assignments", "shifts", "scales"):
         expected = getattr(found, table)
         kwargs = {"rtol": 1e-3, "atol": 1e-4}
@@ -124,16 +109,18 @@ def test_a_gene_does_not_depend_on_the_call(model, everything, found):
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_number_of_jobs_does_not_matter(model, everything, n_jobs):
-    expected = model.assign_genes(everything, block_size=16, silent=True)
+def test_number_of_jobs_does_not_matter(trained_on_20, everything, n_jobs):
+    expected = trained_on_20.assign_genes(everything, block_size=16, silent=True)
     assert_same(
-        model.assign_genes(everything, block_size=16, n_jobs=n_jobs, silent=True), expected
+        trained_on_20.assign_genes(everything, block_size=16, n_jobs=n_jobs, silent=True), expected
     )
 
 
-def test_seed_decides(model, everything, found):
-    assert_same(model.assign_genes(everything, seed=model.seed_, silent=True), found)
-    other = model.assign_genes(everything, seed=99, silent=True)
+def test_seed_decides(trained_on_20, everything, found):
+    assert_same(
+        trained_on_20.assign_genes(everything, seed=trained_on_20.seed_, silent=True), found
+    )
+    other = trained_on_20.assign_genes(everything, seed=99, silent=True)
     difference = (other.shifts - found.shifts).abs().to_numpy()
     # Of pairs that no gene wants, a shift at the rim of its grid may be any.
     difference = difference[found.assignments.to_numpy() > 0.5]
@@ -141,47 +128,47 @@ def test_seed_decides(model, everything, found):
 
 
 @pytest.mark.slow
-def test_a_dask_cluster_gives_the_same(model, everything):
+def test_a_dask_cluster_gives_the_same(trained_on_20, everything):
     """A local cluster of two workers, each a process of its own."""
     distributed = pytest.importorskip("distributed")
-    expected = model.assign_genes(everything, block_size=16, n_jobs=1, silent=True)
+    expected = trained_on_20.assign_genes(everything, block_size=16, n_jobs=1, silent=True)
     cluster = distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
     )
     with cluster, distributed.Client(cluster), joblib.parallel_config(backend="dask"):
-        assert_same(model.assign_genes(everything, block_size=16, silent=True), expected)
+        assert_same(trained_on_20.assign_genes(everything, block_size=16, silent=True), expected)
 
 
 @pytest.mark.slow
-def test_processes_give_the_same(model, everything):
-    expected = model.assign_genes(everything, block_size=16, n_jobs=1, silent=True)
+def test_processes_give_the_same(trained_on_20, everything):
+    expected = trained_on_20.assign_genes(everything, block_size=16, n_jobs=1, silent=True)
     with joblib.parallel_config(backend="loky", n_jobs=2):
-        assert_same(model.assign_genes(everything, block_size=16, silent=True), expected)
+        assert_same(trained_on_20.assign_genes(everything, block_size=16, silent=True), expected)
 
 
-def test_storage_does_not_matter(model, everything, found, tmp_path):
+def test_storage_does_not_matter(trained_on_20, everything, found, tmp_path):
     counts = sparse.csr_matrix(everything.X)
     for matrix in (counts.toarray(), counts, counts.tocsc(), sparse.csr_array(counts)):
         adata = everything.copy()
         adata.X = matrix
-        assert_same(model.assign_genes(adata, silent=True), found)
+        assert_same(trained_on_20.assign_genes(adata, silent=True), found)
         if not isinstance(matrix, sparse.csr_array):
             path = tmp_path / "counts.h5ad"
             adata.write_h5ad(path)
             backed = ad.read_h5ad(path, backed="r")
-            assert_same(model.assign_genes(backed, silent=True), found)
+            assert_same(trained_on_20.assign_genes(backed, silent=True), found)
             backed.file.close()
 
 
-def test_order_of_cells_and_further_cells_do_not_matter(model, everything, found):
+def test_order_of_cells_and_further_cells_do_not_matter(trained_on_20, everything, found):
     rng = np.random.default_rng(0)
     shuffled = everything[rng.permutation(everything.n_obs)].copy()
-    assert_same(model.assign_genes(shuffled, silent=True), found)
+    assert_same(trained_on_20.assign_genes(shuffled, silent=True), found)
     extra = everything[:20].copy()
     extra.obs_names = [f"extra{i}" for i in range(20)]
     extra.X = extra.X * 7
     more = ad.concat([extra, shuffled])
-    assert_same(model.assign_genes(more, silent=True), found)
+    assert_same(trained_on_20.assign_genes(more, silent=True), found)
 
 
 def test_layer_is_that_of_setup_unless_named(everything):
@@ -216,21 +203,21 @@ def test_size_factors_are_those_of_the_model(everything):
     assert scaled.between(0.8, 1.25).all()  # λ is relative to the gene's own mean
 
 
-def test_a_sample_of_cells_stands_for_all(model, everything, found):
-    part = model.assign_genes(everything, max_cells=120, silent=True)
+def test_a_sample_of_cells_stands_for_all(trained_on_20, everything, found):
+    part = trained_on_20.assign_genes(everything, max_cells=120, silent=True)
     assert not part.shifts.equals(found.shifts)
     sure = found.clusters["confidence"] > 0.99
     same = part.clusters["cluster"].astype(str) == found.clusters["cluster"].astype(str)
     assert same[sure].mean() > 0.9
-    assert_same(model.assign_genes(everything, max_cells=10**6, silent=True), found)
+    assert_same(trained_on_20.assign_genes(everything, max_cells=10**6, silent=True), found)
 
 
 # -- conventions ------------------------------------------------------------------------------
 
 
-def test_tables_have_the_conventions_of_the_accessors(model, found):
-    assert list(found.assignments.columns) == list(model.get_assignments().columns)
-    assert list(found.clusters.columns) == list(model.get_clusters().columns)
+def test_tables_have_the_conventions_of_the_accessors(trained_on_20, found):
+    assert list(found.assignments.columns) == list(trained_on_20.get_assignments().columns)
+    assert list(found.clusters.columns) == list(trained_on_20.get_clusters().columns)
     np.testing.assert_allclose(found.assignments.sum(axis=1), 1.0, atol=1e-12)
     label = found.clusters["cluster"].astype(str)
     rows = np.arange(len(label))
@@ -240,18 +227,18 @@ def test_tables_have_the_conventions_of_the_accessors(model, found):
     assert (found.shifts["0"] == 0).all()
 
 
-def test_orientation_turns_the_shifts(model, everything, found):
-    turned = twin(model)
-    turned.orientation_ = -model.orientation_
+def test_orientation_turns_the_shifts(trained_on_20, everything, found):
+    turned = twin(trained_on_20)
+    turned.orientation_ = -trained_on_20.orientation_
     other = turned.assign_genes(everything, silent=True)
     flipped = other.clusters["shift"].to_numpy()
     np.testing.assert_allclose(flipped, -found.clusters["shift"], atol=1e-6)
 
 
-def test_key_added_writes_what_annotate_writes(model, everything, found):
+def test_key_added_writes_what_annotate_writes(trained_on_20, everything, found):
     adata = everything.copy()
-    model.assign_genes(adata, key_added="basisvae", silent=True)
-    by_model = model.annotate(everything, copy=True)
+    trained_on_20.assign_genes(adata, key_added="basisvae", silent=True)
+    by_model = trained_on_20.annotate(everything, copy=True)
     assert set(adata.varm) == set(by_model.varm)
     assert set(by_model.var.columns) == set(adata.var.columns)
     pd.testing.assert_series_equal(
@@ -264,11 +251,11 @@ def test_key_added_writes_what_annotate_writes(model, everything, found):
     assert adata.uns["basisvae"]["params"] == by_model.uns["basisvae"]["params"]
     grid = adata.uns["basisvae"]["grid"]
     shift = found.clusters["shift"]
-    z = model.get_latent_representation()
+    z = trained_on_20.get_latent_representation()
     assert grid[0] <= z.min() + min(shift.min(), 0) + 1e-6
     assert grid[-1] >= z.max() + max(shift.max(), 0) - 1e-6
     some = everything.copy()
-    model.assign_genes(some, genes=["gene3", "gene30"], key_added="few", silent=True)
+    trained_on_20.assign_genes(some, genes=["gene3", "gene30"], key_added="few", silent=True)
     assert some.var["few_cluster"].notna().sum() == 2
 
 
@@ -328,85 +315,3 @@ def test_other_tables(likelihood):
     trained = model.get_clusters()["cluster"].astype(str)
     assert trained.iloc[0] == str(rising.iloc[0])
     assert trained.iloc[1] == str(falling.iloc[0])
-
-
-# -- errors -----------------------------------------------------------------------------------
-
-
-def test_missing_cells_are_named(model, everything):
-    with pytest.raises(ValueError, match=r"adata lacks 2 of the model's 150 cells: cell0, cell1"):
-        model.assign_genes(everything[2:].copy(), silent=True)
-
-
-def test_names_must_be_unique(model, everything):
-    adata = everything.copy()
-    adata.var_names = ["gene0"] * 2 + list(adata.var_names[2:])
-    with pytest.raises(ValueError, match="var_names has duplicates: gene0"):
-        model.assign_genes(adata, silent=True)
-    adata = everything[::-1].copy()
-    adata.obs_names = ["cell7", *adata.obs_names[1:]]
-    with pytest.raises(ValueError, match="obs_names of adata has duplicates: cell7"):
-        model.assign_genes(adata, silent=True)
-    with pytest.raises(ValueError, match="genes has duplicates: gene1"):
-        model.assign_genes(everything, genes=["gene1", "gene1"], silent=True)
-
-
-def test_unknown_and_no_genes(model, everything):
-    with pytest.raises(KeyError, match=r"Not in adata.var_names: GATA1"):
-        model.assign_genes(everything, genes=["gene1", "GATA1"], silent=True)
-    with pytest.raises(ValueError, match="no genes to assign"):
-        model.assign_genes(everything, genes=[], silent=True)
-
-
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [(-1.0, "negative values"), (0.5, "non-integer values"), (np.nan, "NaN or infinite")],
-)
-@pytest.mark.parametrize("as_sparse", [True, False])
-def test_values_are_checked(model, everything, value, message, as_sparse):
-    adata = everything.copy()
-    values = adata.X.toarray() if sparse.issparse(adata.X) else adata.X.copy()
-    values[3, 30] = value
-    adata.X = sparse.csr_matrix(values) if as_sparse else values
-    with pytest.raises(ValueError, match=message):
-        model.assign_genes(adata, silent=True)
-    model.assign_genes(adata, genes=["gene1"], silent=True)  # only what is asked for counts
-
-
-def test_bad_numbers(model, everything):
-    with pytest.raises(ValueError, match="block_size=0 must be at least 1"):
-        model.assign_genes(everything, block_size=0, silent=True)
-    with pytest.raises(ValueError, match="max_cells=0 must be at least 1"):
-        model.assign_genes(everything, max_cells=0, silent=True)
-    with pytest.raises(ValueError, match="seed=-1 must be a whole number"):
-        model.assign_genes(everything, seed=-1, silent=True)
-
-
-def test_model_must_be_trained_and_have_data(model, everything, tmp_path):
-    with pytest.raises(RuntimeError, match="train"):
-        build(everything.copy()).assign_genes(everything, silent=True)
-    model.save(str(tmp_path / "model"), save_anndata=False)
-    bare = BasisVAE.load(str(tmp_path / "model"), adata=False)
-    with pytest.raises(ValueError, match="The model has no data"):
-        bare.assign_genes(everything, silent=True)
-
-
-def test_an_interrupt_leaves_everything_as_it_was(model, everything, monkeypatch):
-    adata = everything.copy()
-    before = {k: v.clone() for k, v in model.module.state_dict().items()}
-    calls = []
-
-    def interrupted(*arguments):
-        calls.append(1)
-        if len(calls) == 3:
-            raise KeyboardInterrupt
-        return fit_gene_block(*arguments)
-
-    fit_gene_block = _assign_genes.fit_gene_block
-    monkeypatch.setattr(_assign_genes, "fit_gene_block", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        model.assign_genes(adata, block_size=4, key_added="basisvae", silent=True)
-    assert list(adata.var.columns) == list(everything.var.columns)
-    assert not {*adata.varm, *adata.obsm, *adata.uns} - {*everything.obsm, *everything.uns}
-    assert all(torch.equal(v, before[k]) for k, v in model.module.state_dict().items())
-    assert not model.module.training
