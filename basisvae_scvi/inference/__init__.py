@@ -9,7 +9,6 @@ from ._gene_blocks import GeneFit, fit_gene_block
 from ._interrupt import GracefulStop, survive_interrupt
 from ._latent import LatentPrior, start_latent
 from ._orders import further_orders
-from ._parallel import run_jobs
 from ._plan import BasisVAETrainingPlan
 from ._pooling import PooledCells, pool_cells
 from ._profile import ProfileTable, working_model
@@ -55,7 +54,6 @@ __all__ = [
     "place_cells",
     "pool_cells",
     "pooled_start",
-    "run_jobs",
     "shift_grid",
     "start_latent",
     "start_shapes",

@@ -11,6 +11,7 @@ import torch
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
 
+from basisvae_scvi._parallel import run_jobs
 from basisvae_scvi.data import (
     ColumnReader,
     check_binary,
@@ -22,7 +23,7 @@ from basisvae_scvi.data import (
     describe_location,
     shortened,
 )
-from basisvae_scvi.inference import FrozenCells, FrozenModel, GeneFit, fit_gene_block, run_jobs
+from basisvae_scvi.inference import FrozenCells, FrozenModel, GeneFit, fit_gene_block
 from basisvae_scvi.module import FeatureConstants
 
 from ._annotate import annotate

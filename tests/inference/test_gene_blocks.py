@@ -7,7 +7,8 @@ from model_helpers import build, fit, small_counts
 from scipy import sparse
 from scvi import REGISTRY_KEYS
 
-from basisvae_scvi.inference import FrozenCells, FrozenModel, fit_gene_block, run_jobs
+from basisvae_scvi._parallel import run_jobs
+from basisvae_scvi.inference import FrozenCells, FrozenModel, fit_gene_block
 from basisvae_scvi.inference._gene_blocks import GeneBlock, is_near
 from basisvae_scvi.likelihood import use_backend
 from basisvae_scvi.model._constants import feature_constants

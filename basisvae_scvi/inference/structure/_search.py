@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from basisvae_scvi.inference._parallel import run_jobs
+from basisvae_scvi._parallel import run_jobs
 
 from ._grid import CurveGrid
 from ._restart import HistoryEntry, Restart
@@ -150,7 +150,7 @@ def find_structure(
     n_restarts
         Number of searches from the order that is taken.
     n_jobs
-        Searches at a time; see :func:`basisvae_scvi.inference.run_jobs`.
+        Searches at a time; ``None`` for those of :func:`joblib.parallel_config`.
     silent
         Whether to show no progress.
     """
