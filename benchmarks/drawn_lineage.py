@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import argparse
 import time
-from itertools import combinations
+from collections.abc import Iterator
+from itertools import product
 from statistics import median
 
 import anndata as ad
@@ -23,6 +24,7 @@ from marrow_lineages import load_lineage
 from scipy import sparse
 from scipy.stats import spearmanr
 from sklearn.metrics import v_measure_score
+from stability import agreement_of_restarts, best_of
 
 from basisvae_scvi import BasisVAE
 from basisvae_scvi.inference import Start, StartSearch
@@ -84,22 +86,16 @@ def drawn(adata: ad.AnnData, start: Start, deviation: float, seed: int) -> ad.An
     return result
 
 
-def spread(values: list[float]) -> dict:
-    """Median and least."""
-    return {"median": median(values), "min": min(values)} if values else {}
-
-
-def compare(model: BasisVAE, start: Start, truth: ad.AnnData) -> dict:
+def compare(search: dict, start: Start, truth: ad.AnnData) -> dict:
     """Restarts with one another and with the truth, on the genes that the search looked at."""
-    found = model.search_
-    labels = [phi.argmax(1) for phi in found["assignments"]]
-    group = truth.var["true_group"].to_numpy()[found["genes"]]
-    best = labels[int(found["bounds"].argmax())]
+    group = truth.var["true_group"].to_numpy()[search["genes"]]
+    best = best_of(search)
+    with_truth = [v_measure_score(group, phi.argmax(1)) for phi in search["assignments"]]
     return {
-        "bounds": found["bounds"].tolist(),
-        "between_restarts": spread([v_measure_score(a, b) for a, b in combinations(labels, 2)]),
+        "bounds": search["bounds"].tolist(),
+        "between_restarts": agreement_of_restarts(search["assignments"]),
         "best_restart_with_truth": v_measure_score(group, best),
-        "restarts_with_truth": spread([v_measure_score(group, label) for label in labels]),
+        "restarts_with_truth": {"median": median(with_truth), "min": min(with_truth)},
         "z_with_truth": abs(float(spearmanr(start.z, truth.obs["true_z"]).statistic)),
         "n_true_groups": len(np.unique(group)),
         "n_groups": len(np.unique(best)),
@@ -110,10 +106,32 @@ def draws_from_posterior(start: Start, n_draws: int = 10) -> dict:
     """V-measures between groupings drawn from q(w) of the one structure that was found."""
     phi = start.found.structure.phi
     rng = np.random.default_rng(0)
-    labels = [
+    groupings = [
         (phi.cumsum(axis=1) > rng.random((len(phi), 1))).argmax(axis=1) for _ in range(n_draws)
     ]
-    return spread([v_measure_score(a, b) for a, b in combinations(labels, 2)])
+    return agreement_of_restarts([np.eye(phi.shape[1])[grouping] for grouping in groupings])
+
+
+def on_lineage(lineage: str, arguments: argparse.Namespace) -> Iterator[dict]:
+    """Search the lineage, then counts drawn from it; what is known after each draw."""
+    adata = load_lineage(arguments.h5ad, lineage)
+    model, start = search(adata, arguments)
+    of_lineage = {
+        "lineage": lineage,
+        "between_restarts": agreement_of_restarts(model.search_["assignments"]),
+        "between_draws_from_posterior": draws_from_posterior(start),
+        "drawn": [],
+    }
+    print(f"{lineage:5} the lineage itself {of_lineage}", flush=True)
+    for deviation, seed in product(arguments.deviation, range(arguments.draws)):
+        truth = drawn(adata, start, deviation, seed)
+        began = time.perf_counter()
+        model, again = search(truth.copy(), arguments)
+        found = {"deviation": deviation, "draw": seed, "seconds": time.perf_counter() - began}
+        found |= compare(model.search_, again, truth)
+        of_lineage["drawn"].append(found)
+        print(f"{lineage:5} {found}", flush=True)
+        yield of_lineage
 
 
 def main() -> None:
@@ -128,32 +146,11 @@ def main() -> None:
     parser.add_argument("--output")
     arguments = parser.parse_args()
     kept = {**vars(arguments), "h5ad": "marrow_cd34_palantir.h5ad", "output": None}
-    runs = []
+    done = []
     for lineage in arguments.lineages:
-        adata = load_lineage(arguments.h5ad, lineage)
-        model, start = search(adata, arguments)
-        labels = [phi.argmax(1) for phi in model.search_["assignments"]]
-        of_lineage = {
-            "lineage": lineage,
-            "between_restarts": spread(
-                [v_measure_score(a, b) for a, b in combinations(labels, 2)]
-            ),
-            "between_draws_from_posterior": draws_from_posterior(start),
-            "drawn": [],
-        }
-        runs.append(of_lineage)
-        print(f"{lineage:5} the lineage itself {of_lineage}", flush=True)
-        for deviation in arguments.deviation:
-            for seed in range(arguments.draws):
-                truth = drawn(adata, start, deviation, seed)
-                began = time.perf_counter()
-                model, again = search(truth.copy(), arguments)
-                found = compare(model, again, truth)
-                found |= {"deviation": deviation, "draw": seed}
-                found |= {"seconds": time.perf_counter() - began}
-                of_lineage["drawn"].append(found)
-                print(f"{lineage:5} {found}", flush=True)
-                write({"arguments": kept, "runs": runs}, arguments.output)
+        for found in on_lineage(lineage, arguments):
+            write({"arguments": kept, "runs": [*done, found]}, arguments.output)
+        done.append(found)
 
 
 if __name__ == "__main__":
