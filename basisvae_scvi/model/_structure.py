@@ -79,6 +79,12 @@ class StructureMixin:
         ValueError
             For a model that was trained without a search.
 
+        Notes
+        -----
+        The bound rises with every move. A ``"settle"`` can lie a nat or so below the entry before
+        it: cells are placed under what holds them near their order, which the bound does not
+        count. A round of settling that ends below where it began is taken back.
+
         Examples
         --------
         >>> list(model.get_search_history().columns)
