@@ -88,7 +88,11 @@ def _calibration(table, truth) -> dict:
 def fit(name: str, seed: int) -> dict:
     """Draw, fit and compare."""
     draw, arguments, key = FAMILIES[name]
-    adata = draw(seed)
+    return compare(draw(seed), arguments, key, seed)
+
+
+def compare(adata, arguments: dict, key: str, seed: int) -> dict:
+    """Fit with these arguments of the model, and compare with the truth in ``var[key]``."""
     truth = adata.var[key].astype(str)
     BasisVAE.setup_anndata(adata)
     began = time.perf_counter()

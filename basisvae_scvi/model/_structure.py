@@ -81,9 +81,8 @@ class StructureMixin:
 
         Notes
         -----
-        The bound rises with every move. A ``"settle"`` can lie a nat or so below the entry before
-        it: cells are placed under what holds them near their order, which the bound does not
-        count. A round of settling that ends below where it began is taken back.
+        Within a restart the bound never falls: a move is kept if it raises the bound, and of the
+        places that cells pass while they settle, those with the best bound are kept.
 
         Examples
         --------

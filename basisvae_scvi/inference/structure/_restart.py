@@ -194,14 +194,11 @@ class Restart:
         """Alternate cells and moves until the total stands still."""
         genes = self.genes
         for _ in range(_ROUNDS):
-            before, kept, n_entries = structure, self._composition(), len(self.history)
+            before = structure
             structure = self.compose(genes.settle(structure, _SETTLE_ROUNDS))
             if len(genes.grid.shifts) > 1:
                 structure = moves.merge_settled(structure)
             structure = genes.settle(moves.improve(structure), _SETTLE_ROUNDS)
-            if structure.total < before.total:
-                del self.history[n_entries:]
-                return self._back(before, kept)
             self._record("settle", structure)
             if structure.total < before.total + _MIN_GAIN:
                 break
