@@ -81,8 +81,8 @@ class StructureMixin:
 
         Notes
         -----
-        Within a restart the bound never falls: a move is kept if it raises the bound, and of the
-        places that cells pass while they settle, those with the best bound are kept.
+        Within a restart the bound never falls: a move is kept if it raises the bound, and cells
+        that would lower it by settling stay where they were.
 
         Examples
         --------

@@ -25,7 +25,6 @@ from basisvae_scvi.inference.structure import (
     place_on_grid,
     working_evidence,
 )
-from basisvae_scvi.inference.structure._cells import anchor
 from basisvae_scvi.inference.structure._moves import Moves
 from basisvae_scvi.inference.structure._restart import Restart
 
@@ -176,13 +175,14 @@ def test_other_curves_in_vain_leave_everything_where_it_was():
     assert bound == pytest.approx(again.bound, abs=1e-6)
 
 
-def test_settling_keeps_the_best_that_it_passes():
+def test_settling_that_lowers_the_total_is_undone():
     """Held far from where they belong, cells would lose; then all stays as it was."""
     genes, z = settled(toy_groups(seed=107, n_obs=200), "gaussian", shift=True)
     found = find_structure(genes, [[z]], 0, 1).structure
-    genes.log_anchor = 20.0 * anchor(genes.grid, -z)
-    assert genes.at(genes.place(found), found).total < found.total - 100
-    kept = genes.settle(found, 3)
+    restart = Restart(genes, -z, np.random.default_rng(0), 0)
+    genes.log_anchor = 20.0 * genes.log_anchor
+    assert genes.settle(found, 3).total < found.total - 100
+    kept = restart._settled(found)
     np.testing.assert_array_equal(kept.share, found.share)
     assert kept.total == pytest.approx(found.total, abs=1e-6)
     # The genes are pooled where the cells are.

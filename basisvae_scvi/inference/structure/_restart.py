@@ -195,14 +195,21 @@ class Restart:
         genes = self.genes
         for _ in range(_ROUNDS):
             before = structure
-            structure = self.compose(genes.settle(structure, _SETTLE_ROUNDS))
+            structure = self.compose(self._settled(structure))
             if len(genes.grid.shifts) > 1:
                 structure = moves.merge_settled(structure)
-            structure = genes.settle(moves.improve(structure), _SETTLE_ROUNDS)
+            structure = self._settled(moves.improve(structure))
             self._record("settle", structure)
             if structure.total < before.total + _MIN_GAIN:
                 break
         return structure
+
+    def _settled(self, structure: Structure) -> Structure:
+        """Settled, or as it was where that lowers the total."""
+        settled = self.genes.settle(structure, _SETTLE_ROUNDS)
+        if settled.total >= structure.total:
+            return settled
+        return self.genes.at(structure.share, structure)
 
     def _coarse(self, structure: Structure) -> Structure:
         """Settle under the smoothest priors, which do not follow cells that are out of place."""

@@ -268,11 +268,10 @@ class SettledGenes(GroupedGenes):
         return replace(again, share=share, total=again.bound - paid)
 
     def settle(self, structure: Structure, n_rounds: int, n_sweeps: int = 1) -> Structure:
-        """Alternate cells and genes, and keep the best of what is passed.
+        """Alternate cells and genes.
 
-        The total may fall on the way: cells are placed under the hold, which it does not count.
+        The total may fall: cells are placed under the hold, which it does not count.
         """
-        best = structure
         for _ in range(n_rounds):
             before = structure.total
             share = structure.share if self.fixed_cells else self.place(structure)
@@ -280,8 +279,6 @@ class SettledGenes(GroupedGenes):
             paid = structure.bound - structure.total
             structure = self.sweep(structure, n_sweeps)
             structure = replace(structure, share=share, total=structure.bound - paid)
-            if structure.total > best.total:
-                best = structure
             if abs(structure.total - before) < 0.5:
                 break
-        return structure if best is structure else self.at(best.share, best)
+        return structure
