@@ -182,6 +182,7 @@ class Model:
         self.phi = softmax(array(module.assignment.logits))
         n_genes, n_basis = self.phi.shape
         self.scale, self.shift = np.ones(self.phi.shape), np.zeros(self.phi.shape)
+        self.shift_prior_sd = float(genes.shift_prior_sd)
         if genes.scale_invariant:
             self.scale = np.exp(array(genes.log_scale))
         if genes.translation_invariant:
@@ -239,7 +240,7 @@ class Model:
         if self.genes.scale_invariant:
             prior += -self.scale
         if self.genes.translation_invariant:
-            prior += norm.logpdf(self.shift)
+            prior += norm.logpdf(self.shift, scale=self.shift_prior_sd)
         total = prior.sum() if everywhere else (self.phi * prior).sum()
         if self.module.n_batch > 1:
             total += norm.logpdf(array(self.genes.batch_offset)).sum()

@@ -90,6 +90,8 @@ class WorkingBases:
         Whether δ and λ are free.
     shape_tolerance
         How far genes of counts may differ from their basis, see :func:`working_evidence`.
+    shift_prior_sd
+        Standard deviation σ_δ of the prior of δ by which bases are weighed.
     """
 
     likelihood: Likelihood
@@ -97,6 +99,7 @@ class WorkingBases:
     translation_invariant: bool
     scale_invariant: bool
     shape_tolerance: float = 0.0
+    shift_prior_sd: float = 1.0
 
     @classmethod
     @torch.no_grad()
@@ -112,6 +115,7 @@ class WorkingBases:
             genes.translation_invariant,
             genes.scale_invariant,
             module.shape_tolerance,
+            float(genes.shift_prior_sd),
         )
 
 
@@ -158,7 +162,7 @@ class PairEvidence:
         )
         self.z, self.weight = z, weight
         self.working.pool(weight * place_on_grid(self.grid, z))
-        self.curves = bases.curves
+        self.curves, self.shift_prior_sd = bases.curves, bases.shift_prior_sd
         self._free = bases.translation_invariant, bases.scale_invariant
 
     def _in_blocks(self, look, of_flat: list[np.ndarray]) -> list[np.ndarray]:
@@ -175,13 +179,19 @@ class PairEvidence:
         """Evidence, and the optimum under every basis."""
         optimum, scale = self.working.flat_optimum()
         if len(self.grid.shifts) > 1:
-            optimum = optimum - 0.5 * _LOG_2PI  # the module counts δ = 0 of the flat basis
+            # The module counts δ = 0 of the flat basis.
+            optimum = optimum + _log_density(0.0, self.shift_prior_sd)
         evidence = self.working.flat_evidence
         of_flat = [evidence, scale, np.zeros(self.n_genes), evidence - optimum]
-        return EvidenceTable(*self._in_blocks(_optima, of_flat), self.working.coarseness)
+        look = partial(_optima, self.shift_prior_sd)
+        return EvidenceTable(*self._in_blocks(look, of_flat), self.working.coarseness)
 
     def posterior(self, level: float = 0.9) -> GenePosterior:
         """How well λ and δ are known under every basis, z and bases given.
+
+        Here δ has the prior N(0, 1), whatever σ_δ bases are weighed by: that is no wider than the
+        shifts of all genes, which helps to tell shapes apart, but would make shifts that their
+        own data do not tell look better known than they are.
 
         Parameters
         ----------
@@ -264,7 +274,14 @@ class PairEvidence:
         return result
 
 
-def _optima(working: WorkingEvidence, curves: np.ndarray, genes: np.ndarray) -> list[np.ndarray]:
+def _log_density(value: np.ndarray | float, sd: float):
+    """Log N(value | 0, sd²)."""
+    return -0.5 * (value / sd) ** 2 - np.log(sd) - 0.5 * _LOG_2PI
+
+
+def _optima(
+    prior_sd: float, working: WorkingEvidence, curves: np.ndarray, genes: np.ndarray
+) -> list[np.ndarray]:
     """Columns of :class:`EvidenceTable` for some genes and the bases beside the flat one."""
     grid = working.grid
     statistics = working.statistics(curves, genes)
@@ -273,7 +290,7 @@ def _optima(working: WorkingEvidence, curves: np.ndarray, genes: np.ndarray) -> 
         joint = joint[..., 0]
         optimum, scale = working.maximise(statistics, genes)
         return [joint, scale[..., 0], np.zeros_like(joint), joint - optimum[..., 0]]
-    joint += grid.log_shift_prior
+    joint += grid.log_shift_prior(prior_sd)
     index = joint.argmax(axis=2)
     top = np.take_along_axis(joint, index[..., None], 2)
     mass = np.exp(joint - top).sum(axis=2)
@@ -290,7 +307,7 @@ def _optima(working: WorkingEvidence, curves: np.ndarray, genes: np.ndarray) -> 
     slope = 0.5 * (best_scale(peak.index + 1)[1] - best_scale(peak.index - 1)[1])
     step = grid.shifts[1] - grid.shifts[0]
     shift = grid.shifts[index] + step * offset
-    optimum = optimum - 0.5 * grid.shifts[index] ** 2 - 0.5 * _LOG_2PI
+    optimum = optimum + _log_density(grid.shifts[index], prior_sd)
     optimum = optimum + np.where(peak.is_inner, peak.gain, 0.0)
     return [evidence, np.maximum(scale + offset * slope, 0.0), shift, evidence - optimum]
 
@@ -302,7 +319,7 @@ def _moments(
     shifts = working.grid.shifts
     statistics = working.statistics(curves, genes)
     table, scale = working.integrate(statistics, genes)
-    joint = table + working.grid.log_shift_prior
+    joint = table + working.grid.log_shift_prior()
     share = np.exp(joint - logsumexp(joint, axis=2, keepdims=True))
     first = (share * scale.first).sum(2)
     second = (share * working.second_moment(scale, genes)).sum(2)

@@ -103,6 +103,8 @@ class FrozenModel:
         Arguments of :class:`~basisvae_scvi.module.GeneParameters`, all but the constants.
     reference
         Which batches are those of the reference, shape ``(B,)``.
+    shift_prior_sd
+        Standard deviation of the prior of δ.
     dropout_layer
         Hidden layer of dropout logits that depend on z, or ``None``.
     grid
@@ -125,6 +127,7 @@ class FrozenModel:
     functions: BasisFunctions
     settings: dict
     reference: np.ndarray
+    shift_prior_sd: float
     dropout_layer: nn.Module | None
     grid: np.ndarray | None
     working: WorkingBases | None
@@ -173,6 +176,7 @@ class FrozenModel:
                 "zero_inflation": "latent" if is_latent else "gene",
             },
             reference=genes.batch_is_reference.cpu().numpy().copy(),
+            shift_prior_sd=float(genes.shift_prior_sd),
             dropout_layer=copy.deepcopy(genes.dropout.hidden).cpu() if is_latent else None,
             grid=grid,
             working=WorkingBases.of(module) if integrates else None,
@@ -192,6 +196,7 @@ class FrozenModel:
         with _GENERATOR, torch.random.fork_rng(devices=[]):
             genes = GeneParameters(constants, **self.settings)
         genes.batch_is_reference.copy_(torch.tensor(self.reference))
+        genes.shift_prior_sd.fill_(self.shift_prior_sd)
         if self.dropout_layer is not None:
             genes.dropout.hidden.load_state_dict(self.dropout_layer.state_dict())
             genes.dropout.hidden.requires_grad_(False)

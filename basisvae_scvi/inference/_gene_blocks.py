@@ -133,12 +133,12 @@ class PairParameters:
         return scale, None if self.shift is None else self.shift * self.moves
 
     def log_prior(self, weight: Tensor) -> Tensor:
-        """Σ_m w_m [log N(δ_m | 0, 1) + log Γ(λ_m | 1, 1)]."""
+        """Σ_m w_m [log N(δ_m | 0, σ_δ²) + log Γ(λ_m | 1, 1)]."""
         total = weight.new_zeros(())
         if self.log_scale is not None:
             total = total + weight @ log_prior_scale(self.log_scale.exp())
         if self.shift is not None:
-            total = total + weight @ log_prior_normal(self.shift * self.moves)
+            total = total + weight @ self.genes.log_prior_shift(self.shift * self.moves)
         return total
 
     def store(self) -> None:

@@ -206,7 +206,7 @@ class StartSearch:
             evidence=evidence,
             scale=scale,
             shift=shift,
-            composition=found.composition,
+            composition=found.hyperparameters.composition,
             grid_z=self.grid.z,
             has_trajectory=_gain(found, searched.evidence.coarseness) > _MIN_TRAJECTORY_GAIN,
             found=found,
@@ -257,9 +257,12 @@ class StartSearch:
         """
         n_genes = self.matrix.shape[1]
         evidence = self._evidence(values, size, variance, np.arange(n_genes))
-        evidence.set_composition(found.composition, 0.0)
+        evidence.set_composition(found.hyperparameters.composition, 0.0)
         evidence.pool(found.structure.share)
-        grouped, curves = GroupedGenes(evidence, **self._settings()), found.structure.curves
+        grouped = GroupedGenes(
+            evidence, shift_prior_sd=found.hyperparameters.shift_prior_sd, **self._settings()
+        )
+        curves = found.structure.curves
         flat = evidence.flat_evidence[:, None]
         if not len(curves):
             return flat, np.ones_like(flat), np.zeros_like(flat)
@@ -299,6 +302,7 @@ def _set_genes(module: BasisVAEModule, start: Start) -> None:
     n_genes, n_used = start.scale.shape
     device = module.genes.feature_scale.device
     pairs = Pairs.all(n_genes, n_used, device)
+    module.genes.shift_prior_sd.fill_(start.found.hyperparameters.shift_prior_sd)
 
     def at_pairs(values: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=device).reshape(-1)

@@ -20,6 +20,11 @@ ZeroInflationMode = Literal["gene", "latent"]
 _LOG_DISPERSION_RANGE = (-10.0, 14.0)
 
 
+def _with_prior_of_shifts(module: nn.Module, state: dict[str, Tensor], prefix: str, *_) -> None:
+    """States from before the prior of shifts had a width of its own are those of N(0, 1)."""
+    state.setdefault(f"{prefix}shift_prior_sd", torch.ones_like(module.shift_prior_sd))
+
+
 @dataclass(frozen=True)
 class FeatureConstants:
     """Data constants of the features.
@@ -140,10 +145,13 @@ class GeneParameters(nn.Module):
         self.register_buffer("feature_level", as_tensor(constants.level))
         self.register_buffer("start_dispersion", as_tensor(constants.dispersion))
         self.register_buffer("library", torch.tensor(float(constants.library)))
+        self.register_buffer("shift_prior_sd", torch.tensor(1.0))
+        self.register_load_state_dict_pre_hook(_with_prior_of_shifts)
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Return to the starting values: λ = 1, δ = 0, moment estimates of the dispersion."""
+        self.shift_prior_sd.fill_(1.0)
         for name in ("log_scale", "shift", "batch_offset"):
             if hasattr(self, name):
                 getattr(self, name).zero_()
@@ -212,17 +220,21 @@ class GeneParameters(nn.Module):
         weight = self.batch_is_reference / self.batch_is_reference.sum()
         return self.batch_offset - weight @ self.batch_offset
 
+    def log_prior_shift(self, shift: Tensor) -> Tensor:
+        """Log N(δ | 0, σ_δ²), elementwise; σ_δ is 1 unless the search has found it."""
+        return log_prior_normal(shift, self.shift_prior_sd)
+
     def log_prior_per_pair(self, pairs: Pairs) -> Tensor:
-        """Log N(δ_m | 0, 1) + log Γ(λ_m | 1, 1) of each pair, shape ``(M,)``."""
+        """Log N(δ_m | 0, σ_δ²) + log Γ(λ_m | 1, 1) of each pair, shape ``(M,)``."""
         total = self.feature_scale.new_zeros(len(pairs))
         if self.scale_invariant:
             total = total + log_prior_scale(pairs.select(self.log_scale).exp())
         if self.translation_invariant:
-            total = total + log_prior_normal(self.pair_shifts(pairs))
+            total = total + self.log_prior_shift(self.pair_shifts(pairs))
         return total
 
     def log_prior(self, pairs: Pairs, weight: Tensor) -> Tensor:
-        """Σ_m w_m [log N(δ_m | 0, 1) + log Γ(λ_m | 1, 1)] + Σ_bj log N(c_bj | 0, 1)."""
+        """Σ_m w_m [log N(δ_m | 0, σ_δ²) + log Γ(λ_m | 1, 1)] + Σ_bj log N(c_bj | 0, 1)."""
         total = (weight * self.log_prior_per_pair(pairs)).sum()
         if self.n_batch > 1:
             total = total + log_prior_normal(self.batch_offset).sum()

@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.distributions import Normal
 
 
-def log_prior_normal(value: Tensor) -> Tensor:
-    """Log N(value | 0, 1), elementwise: the prior of shifts δ and of batch offsets c."""
-    return -0.5 * value.square() - 0.5 * math.log(2.0 * math.pi)
+def log_prior_normal(value: Tensor, sd: Tensor | float = 1.0) -> Tensor:
+    """Log N(value | 0, sd²), elementwise: the prior of shifts δ and of batch offsets c."""
+    log_sd = torch.as_tensor(sd, dtype=value.dtype, device=value.device).log()
+    return -0.5 * (value / sd).square() - log_sd - 0.5 * math.log(2.0 * math.pi)
 
 
 def log_prior_scale(scale: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 from model_helpers import brief_start
+from scipy import stats
+from scipy.special import logsumexp
 from scipy.stats import spearmanr
 from sklearn.metrics import adjusted_rand_score, v_measure_score
 from structure_helpers import settled
@@ -80,7 +82,7 @@ def test_counts_with_flat_genes():
     assert (label[is_flat] == 0).mean() > 0.95
     assert (label[~is_flat] != 0).mean() > 0.95
     # The libraries of these cells are half made of genes that change, which bends the flat ones.
-    assert np.ptp(found.composition) > 0.05
+    assert np.ptp(found.hyperparameters.composition) > 0.05
     assert found.structure.total > found.flat_total + 1000
 
 
@@ -98,7 +100,7 @@ def test_flat_genes_are_level_where_most_others_change(seed):
     level = expected_counts(adata)[:, is_flat].sum(1) / np.asarray(adata.X.sum(1)).ravel()
     bins = np.argsort(np.argsort(adata.obs["true_z"])) // 70
     share = found.structure.share
-    composition = share @ found.composition
+    composition = share @ found.hyperparameters.composition
     true, fitted = (np.bincount(bins, v) / 70 for v in (np.log(level), composition))
     assert np.ptp(true) > 0.4
     np.testing.assert_allclose(fitted - fitted.mean(), true - true.mean(), atol=0.1)
@@ -294,10 +296,11 @@ def test_composition_is_interpolated_between_its_points():
 
 
 def test_evidence_table_agrees_with_the_sums_over_its_grid():
-    """Volume is evidence less optimum; mean and spread of δ are those of its posterior."""
+    """Evidence is that of the prior of δ at hand; mean and spread of δ are those of N(0, 1)."""
     adata = simulate_counts(n_obs=300, n_vars=24, mean_count=1.0, seed=107)
     model = train(adata, brief=True, n_basis=5, translation_invariant=True)
     module = model.module
+    module.genes.shift_prior_sd.fill_(0.5)
     z = model.orientation_ * model.get_latent_representation()[:, 0]
     x = adata.X.toarray().astype(float)
     size = x.sum(1) / float(module.genes.library)
@@ -314,10 +317,10 @@ def test_evidence_table_agrees_with_the_sums_over_its_grid():
     points = module.basis.level.new_tensor(grid.x)[:, None]
     curve = np.log(module.basis(points)[:, 2].detach().double().numpy())
     values, _ = evidence.table(curve[None], np.arange(24))
-    joint = values[:, 0] + grid.log_shift_prior
-    top = joint.max(1, keepdims=True)
-    total = top[:, 0] + np.log(np.exp(joint - top).sum(1))
-    share = np.exp(joint - total[:, None])
+    joint = values[:, 0] + grid.log_shift_prior(0.5)
+    total = logsumexp(joint, axis=1)
+    of_posterior = values[:, 0] + grid.log_shift_prior()
+    share = np.exp(of_posterior - logsumexp(of_posterior, axis=1, keepdims=True))
     mean = share @ grid.shifts
     sd = np.sqrt(share @ grid.shifts**2 - mean**2)
     is_narrow = sd < 0.09  # sums over the grid are no integral any more
@@ -335,12 +338,14 @@ def test_evidence_table_agrees_with_the_sums_over_its_grid():
     assert table.volume[busiest, 0] < table.volume[rarest, 0]
 
 
-def test_volume_of_a_narrow_shift_is_that_of_its_gaussian():
+@pytest.mark.parametrize("prior_sd", [1.0, 0.4])
+def test_volume_of_a_narrow_shift_is_that_of_its_gaussian(prior_sd):
     """Gaussian data on a smooth curve: evidence by quadrature, optimum by a fine grid."""
     adata = toy_shifts(n_obs=300, n_vars=6, noise_sd=0.15, max_shift=1.2, seed=11)
     BasisVAE.setup_anndata(adata, latent_key="true_z")
     model = BasisVAE(adata, n_basis=2, gene_likelihood="gaussian", translation_invariant=True)
     module, grid = model.module, CurveGrid(True)
+    module.genes.shift_prior_sd.fill_(prior_sd)
     values = 1.5 * np.exp(-0.5 * (grid.x / 0.6) ** 2) - 0.3
     fit_basis_functions(module.basis, grid.x[:, None], values[None], level_unused=True)
     z = ((adata.obs.true_z - adata.obs.true_z.mean()) / adata.obs.true_z.std()).to_numpy()
@@ -356,8 +361,8 @@ def test_volume_of_a_narrow_shift_is_that_of_its_gaussian():
         basis *= constants.scale[j]
         square, cross, own = (basis**2).sum(1), basis @ x[:, j], (x[:, j] ** 2).sum()
         misfit = own - 2 * np.outer(cross, scale) + np.outer(square, scale**2)
-        joint = -2.0 * misfit / variance[j] - scale - 0.5 * delta[:, None] ** 2
-        joint -= 0.5 * np.log(2 * np.pi)
+        joint = -2.0 * misfit / variance[j] - scale
+        joint += stats.norm.logpdf(delta[:, None], scale=prior_sd)
         top = np.unravel_index(joint.argmax(), joint.shape)
         mass = np.exp(joint - joint.max()).sum() * (scale[1] - scale[0]) * (delta[1] - delta[0])
         np.testing.assert_allclose(table.shift[j, 1], delta[top[0]], atol=0.01)

@@ -194,6 +194,8 @@ def test_unknown_scheme_lists_the_known():
 def test_priors_are_the_densities_of_the_paper():
     delta, scale = torch.randn(50).double(), torch.rand(50).double() * 5
     np.testing.assert_allclose(log_prior_normal(delta), stats.norm.logpdf(delta), rtol=1e-12)
+    narrow = stats.norm.logpdf(delta, scale=0.4)
+    np.testing.assert_allclose(log_prior_normal(delta, 0.4), narrow, rtol=1e-12)
     np.testing.assert_allclose(log_prior_scale(scale), stats.gamma.logpdf(scale, 1.0), rtol=1e-12)
     for prior, leaf in ((log_prior_normal, delta), (log_prior_scale, scale)):
         assert torch.autograd.gradcheck(prior, leaf[:5].requires_grad_())

@@ -54,6 +54,7 @@ def make(name, n_latent=1, scale=True, shift=True, scheme="collapsed", seed=0, *
         for group in (module.genes, module.assignment):
             for parameter in group.parameters():
                 parameter.add_(0.7 * torch.randn_like(parameter))
+        module.genes.shift_prior_sd.fill_(0.6)
         # Gentle bends: here the norms are exact, test_module_basis measures them where not.
         module.basis.direction.mul_(0.5 / n_latent)
         module.basis.threshold.mul_(0.5 / n_latent)

@@ -55,10 +55,10 @@ class CurveGrid:
         The D shifts; only 0 without translation invariance.
     x
         Support of the curves, shape ``(C,)``: every z + δ.
-    log_z_prior, log_shift_prior
-        N(0, 1) on the grids, normalised over them, ``(G,)`` and ``(D,)``.
+    log_z_prior
+        N(0, 1) on the grid of z, normalised over it, ``(G,)``.
     weights
-        The same on the support of the curves, ``(C,)``.
+        N(0, 1) on the support of the curves, normalised over it, ``(C,)``.
     """
 
     def __init__(self, translation_invariant: bool):
@@ -72,13 +72,16 @@ class CurveGrid:
         self.x = STEP * np.arange(-half - pad, half + pad + 1)
         self._index = (moves + pad)[:, None] + np.arange(len(self.z))
         self.log_z_prior = _log_normal(self.z)
-        self.log_shift_prior = _log_normal(self.shifts)
         self.weights = np.exp(_log_normal(self.x))
 
     @property
     def no_shift(self) -> int:
         """Index of δ = 0."""
         return len(self.shifts) // 2
+
+    def log_shift_prior(self, sd: float = 1.0) -> np.ndarray:
+        """N(0, sd²) on the shifts, normalised over them, ``(D,)``."""
+        return _log_normal(self.shifts / sd)
 
     def windows(self, curves: np.ndarray) -> np.ndarray:
         """Curves ``(K, C)`` as cells see them under every shift, shape ``(K, D, G)``."""

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ._spread import learn_spread
 from ._state import SettledGenes, Structure
 from ._swap import Swap, Trial, concerned
 
@@ -171,15 +172,22 @@ class Moves:
             merged = False
             trials = sorted(self.merges(structure), key=lambda trial: -trial.gain)
             for trial in trials[:_MAX_SETTLED_TRIALS]:
-                new = self.settled(self.carried_out(structure, [trial]), structure, _SETTLE_ROUNDS)
+                kept = self.genes.hyperparameters
+                new = self._merged(structure, trial)
                 if new.total > structure.total + _MIN_GAIN:
                     structure, merged = new, True
                     self.record("merge", structure)
                     break
+                self.genes.set_hyperparameters(kept)
             else:
                 # The cells go back to where they were.
                 structure = self.genes.at(structure.share, structure)
         return structure
+
+    def _merged(self, structure: Structure, trial: Trial) -> Structure:
+        """Settled on a merged curve, its genes farther apart than those of two."""
+        new = self.genes.at(structure.share, self.carried_out(structure, [trial]))
+        return self.settled(learn_spread(self.genes, new), structure, _SETTLE_ROUNDS)
 
     def settled(self, new: Structure, reference: Structure, n_rounds: int) -> Structure:
         """Settle until better than the reference, or until that is out of reach.

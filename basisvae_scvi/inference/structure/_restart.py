@@ -13,7 +13,8 @@ from ._cells import anchor, place_on_grid
 from ._moves import Moves
 from ._recombine import recombined
 from ._seeding import Seeding
-from ._state import SettledGenes, Structure
+from ._spread import learn_spread
+from ._state import Hyperparameters, SettledGenes, Structure
 from ._turn import cut_elsewhere
 
 _ROUNDS = 3
@@ -75,7 +76,7 @@ class Restart:
         """Search from cells at the places where they are held."""
         genes = self.genes
         share = place_on_grid(genes.grid, self.places)
-        genes.evidence.set_composition(np.zeros(len(genes.grid.z)), 0.0)
+        genes.set_hyperparameters(Hyperparameters(np.zeros(len(genes.grid.z)), 0.0, 1.0))
         genes.evidence.pool(share)
         structure, moves = self._seeded(share)
         self._record("start", structure)
@@ -124,7 +125,7 @@ class Restart:
         left, others, n_vain = list(others), list(others), 0
         tries = (i for i in range(len(left) + n_tries))  # of no length: seldom all are made
         for _ in track(tries, description="Looking for better curves", disable=silent):
-            kept = self._composition()
+            kept = self.genes.hyperparameters
             given = left.pop(0) if left else None
             new, found_again = self._retried(structure, others, given)
             if new is not structure:
@@ -182,12 +183,9 @@ class Restart:
             child = moves.settled(second, structure, _RECOMBINED_ROUNDS)
         return child
 
-    def _composition(self) -> tuple[np.ndarray, float]:
-        return self.genes.evidence.composition, self.genes.evidence.composition_complexity
-
-    def _back(self, structure: Structure, composition: tuple[np.ndarray, float]) -> Structure:
+    def _back(self, structure: Structure, hyperparameters: Hyperparameters) -> Structure:
         """Everything back where it was."""
-        self.genes.evidence.set_composition(*composition)
+        self.genes.set_hyperparameters(hyperparameters)
         return self.genes.at(structure.share, structure)
 
     def _rounds(self, structure: Structure, moves: Moves) -> Structure:
@@ -195,14 +193,21 @@ class Restart:
         genes = self.genes
         for _ in range(_ROUNDS):
             before = structure
-            structure = self.compose(self._settled(structure))
+            structure = self._spread(self.compose(self._settled(structure)))
             if len(genes.grid.shifts) > 1:
                 structure = moves.merge_settled(structure)
-            structure = self._settled(moves.improve(structure))
+            structure = self._spread(self._settled(moves.improve(structure)))
             self._record("settle", structure)
             if structure.total < before.total + _MIN_GAIN:
                 break
         return structure
+
+    def _spread(self, structure: Structure) -> Structure:
+        """With the spread of the shifts learned; a move of its own where that gains."""
+        new = learn_spread(self.genes, structure)
+        if new is not structure:
+            self._record("spread", new)
+        return new
 
     def _settled(self, structure: Structure) -> Structure:
         """Settled, or as it was where that lowers the total."""
@@ -231,7 +236,7 @@ class Restart:
         if not genes.composes:
             return structure
         evidence = genes.evidence
-        best, kept = structure, self._composition()
+        best, kept = structure, genes.hyperparameters
         level = [structure.phi[:, 0]]
         level += [level[0] + structure.phi[:, k + 1] for k in range(structure.n_curves)]
         for weight in level:
@@ -244,8 +249,8 @@ class Restart:
             new = self._without_idle(new)
             new = replace(new, share=structure.share, total=new.bound - _paid(structure))
             if new.total > best.total + _MIN_GAIN:
-                best, kept = new, (fit.curve, paid)
-        evidence.set_composition(*kept)
+                best, kept = new, genes.hyperparameters
+        genes.set_hyperparameters(kept)
         if best is not structure:
             self._record("compose", best)
         return best

@@ -12,7 +12,7 @@ from basisvae_scvi._parallel import run_jobs
 
 from ._grid import CurveGrid
 from ._restart import HistoryEntry, Restart
-from ._state import SettledGenes, Structure
+from ._state import Hyperparameters, SettledGenes, Structure
 
 # How often other curves are tried in every search before one is taken, and in that one. On the
 # marrow's lineages the first tries gain up to 900 nats, where orders differ by 50 to 300.
@@ -31,8 +31,8 @@ class FoundStructure:
         The best one; its curves are in order of discovery.
     flat_total
         Total of the model in which nothing changes along z.
-    composition
-        Log factor of the size factors over the grid of z, shape ``(G,)``.
+    hyperparameters
+        Composition of the libraries, and prior of the shifts.
     totals
         Total of every restart; that of the best one, which alone is searched on, in the end.
     order_totals
@@ -50,7 +50,7 @@ class FoundStructure:
     grid: CurveGrid
     structure: Structure
     flat_total: float
-    composition: np.ndarray
+    hyperparameters: Hyperparameters
     totals: list[float]
     order_totals: list[float]
     assignments: list[np.ndarray]
@@ -70,13 +70,12 @@ def flat_total(genes: SettledGenes, n_cells: int) -> float:
 
 
 class _Outcome(NamedTuple):
-    """What one restart has found, where it held the cells, and under which composition."""
+    """What one restart has found, where it held the cells, and under what all genes share."""
 
     structure: Structure
     places: np.ndarray
     history: list[HistoryEntry]
-    composition: np.ndarray
-    composition_complexity: float
+    hyperparameters: Hyperparameters
 
 
 def _with_own_evidence(genes: SettledGenes) -> SettledGenes:
@@ -112,19 +111,12 @@ def _search_on(
 
 def _at(genes: SettledGenes, outcome: _Outcome) -> Structure:
     """What a restart has found, with the cells pooled where it has left them."""
-    genes.evidence.set_composition(outcome.composition, outcome.composition_complexity)
+    genes.set_hyperparameters(outcome.hyperparameters)
     return genes.at(outcome.structure.share, outcome.structure)
 
 
 def _outcome(restart: Restart, structure: Structure) -> _Outcome:
-    evidence = restart.genes.evidence
-    return _Outcome(
-        structure,
-        restart.places,
-        restart.history,
-        evidence.composition,
-        evidence.composition_complexity,
-    )
+    return _Outcome(structure, restart.places, restart.history, restart.genes.hyperparameters)
 
 
 def find_structure(
@@ -186,7 +178,7 @@ def find_structure(
         grid=genes.grid,
         structure=best.structure,
         flat_total=level,
-        composition=best.composition,
+        hyperparameters=best.hyperparameters,
         totals=[outcome.structure.total for outcome in outcomes],
         order_totals=order_totals,
         assignments=[outcome.structure.phi for outcome in outcomes],

@@ -56,7 +56,7 @@ class Seeding:
         for gene in range(len(curves)):
             index = np.array([gene])
             table, _ = genes.evidence.table(curves[[gene]], index)
-            evidence[gene] = logsumexp(table[0, 0] + grid.log_shift_prior)
+            evidence[gene] = logsumexp(table[0, 0] + genes.log_shift_prior)
         return evidence
 
     def seeded(self, n_curves: int, own: np.ndarray) -> Structure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 from scipy.special import digamma, gammaln, softmax
@@ -71,6 +72,24 @@ class Structure:
         return self.phi[:, 1:, None] * self.at_shift
 
 
+class Hyperparameters(NamedTuple):
+    """What all genes share beside the curves.
+
+    Attributes
+    ----------
+    composition
+        Log of a factor of the size factors over the grid of z, shape ``(G,)``.
+    composition_complexity
+        What it costs in nats, negative.
+    shift_prior_sd
+        Standard deviation of the prior of shifts.
+    """
+
+    composition: np.ndarray
+    composition_complexity: float
+    shift_prior_sd: float
+
+
 class GroupedGenes:
     """Coordinate ascent on groups, curves, shifts and scales, for cells that stay in place.
 
@@ -84,6 +103,13 @@ class GroupedGenes:
         Number of bases K of the model, the flat one included.
     composes
         Whether the composition of the libraries may be fitted to the flat genes.
+    shift_prior_sd
+        Standard deviation of the prior of shifts.
+
+    Attributes
+    ----------
+    log_shift_prior
+        That prior on the grid, shape ``(D,)``.
     """
 
     def __init__(
@@ -93,10 +119,29 @@ class GroupedGenes:
         concentration: float,
         n_basis: int,
         composes: bool = False,
+        shift_prior_sd: float = 1.0,
     ):
         self.evidence, self.grid = evidence, evidence.grid
         self.concentration, self.n_basis, self.composes = concentration, n_basis, composes
         self.all_genes = np.arange(evidence.n_genes)
+        self.set_shift_prior(shift_prior_sd)
+
+    def set_shift_prior(self, sd: float) -> None:
+        """Give shifts the prior N(0, sd²)."""
+        self.shift_prior_sd, self.log_shift_prior = sd, self.grid.log_shift_prior(sd)
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """Composition and prior of shifts as they are."""
+        evidence = self.evidence
+        return Hyperparameters(
+            evidence.composition, evidence.composition_complexity, self.shift_prior_sd
+        )
+
+    def set_hyperparameters(self, values: Hyperparameters) -> None:
+        """Replace them; the composition takes part once cells are pooled."""
+        self.evidence.set_composition(values.composition, values.composition_complexity)
+        self.set_shift_prior(values.shift_prior_sd)
 
     def look(self, curves: np.ndarray, genes: np.ndarray):
         """Evidence of genes for curves, ``(P', K)``, with q(δ) and λ at every shift."""
@@ -105,7 +150,7 @@ class GroupedGenes:
         for start in range(0, max(len(genes), 1), _GENES_PER_BLOCK):
             block = genes[start : start + _GENES_PER_BLOCK]
             evidence, scale = self.evidence.table(curves, block)
-            evidence += self.grid.log_shift_prior
+            evidence += self.log_shift_prior
             top = evidence.max(axis=2)
             at_shift = np.exp(evidence - top[..., None])
             mass = at_shift.sum(axis=2)
