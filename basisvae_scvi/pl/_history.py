@@ -30,6 +30,7 @@ _MARKERS = {
     "split": "^",
     "recombine": "P",
     "compose": "X",
+    "spread": "<",
     "turn": ">",
     "settle": "s",
 }

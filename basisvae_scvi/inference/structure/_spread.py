@@ -8,6 +8,8 @@ Where the other genes say that shifts are small here, large ones are a poor expl
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from ._state import SettledGenes, Structure
@@ -37,16 +39,17 @@ def learn_spread(genes: SettledGenes, structure: Structure) -> Structure:
     genes
         Genes and cells; left with the prior that is found.
     structure
-        Where to start.
+        Where to start, the cells pooled at its places.
     """
+    paid = structure.bound - structure.total
     for _ in range(_MAX_STEPS):
         kept, sd = genes.shift_prior_sd, spread_of_shifts(genes, structure)
         if abs(sd - kept) < _TOLERANCE * kept:
             break
         genes.set_shift_prior(sd)
-        new = genes.at(structure.share, structure)
-        if new.total < structure.total:
+        new = genes.structure(structure.curves, structure.complexity)
+        if new.bound < structure.bound:
             genes.set_shift_prior(kept)
             break
-        structure = new
+        structure = replace(new, share=structure.share, total=new.bound - paid)
     return structure
