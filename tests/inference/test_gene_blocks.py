@@ -240,6 +240,17 @@ def test_frozen_model_is_a_copy(trained, parts):
     assert (grid[:, BasisFunctions.flat] == 1).all()
 
 
+def test_frozen_model_keeps_the_prior_of_shifts(trained, parts):
+    _, cells, block = parts
+    learned = trained.module.genes.shift_prior_sd
+    before = learned.item()
+    learned.fill_(0.5)
+    frozen = FrozenModel.of(trained.module, cells, integrates=True)
+    learned.fill_(before)
+    assert frozen.gene_parameters(block([0, 1])[1]).shift_prior_sd == 0.5
+    assert frozen.working.shift_prior_sd == 0.5
+
+
 def _square(x):
     return x * x
 
