@@ -36,8 +36,7 @@ class FoundStructure:
     totals
         Total of every restart; that of the best one, which alone is searched on, in the end.
     order_totals
-        Total of one restart from every order of the cells, shifts of which have the prior N(0, 1);
-        all restarts begin at the best order.
+        Total of one restart from every order of the cells; all restarts begin at the best order.
     assignments
         φ of every restart, each ``(P, K_r + 1)``.
     history
@@ -87,16 +86,10 @@ def _with_own_evidence(genes: SettledGenes) -> SettledGenes:
 
 
 def _search(
-    genes: SettledGenes,
-    start: np.ndarray,
-    seed: np.random.SeedSequence,
-    index: int,
-    learns_spread: bool,
+    genes: SettledGenes, start: np.ndarray, seed: np.random.SeedSequence, index: int
 ) -> _Outcome:
     """One restart from cells at these places, with a few tries of other curves."""
-    genes = _with_own_evidence(genes)
-    genes.learns_spread = learns_spread
-    restart = Restart(genes, start, np.random.default_rng(seed), index)
+    restart = Restart(_with_own_evidence(genes), start, np.random.default_rng(seed), index)
     return _outcome(restart, restart.recombine(restart.run(), [], _FIRST_TRIES))
 
 
@@ -155,12 +148,10 @@ def find_structure(
     """
     *seeds, last = np.random.SeedSequence(seed).spawn(n_restarts + 1)
 
-    def search(
-        tasks: list[tuple[np.ndarray, int]], description: str, learns_spread: bool
-    ) -> list[_Outcome]:
+    def search(tasks: list[tuple[np.ndarray, int]], description: str) -> list[_Outcome]:
         return run_jobs(
             _search,
-            [(genes, places, seeds[i], i, learns_spread) for places, i in tasks],
+            [(genes, places, seeds[i], i) for places, i in tasks],
             n_tasks=len(tasks),
             n_jobs=n_jobs,
             description=description,
@@ -169,16 +160,13 @@ def find_structure(
 
     trials, order = [], 0
     if len(orders) > 1:
-        # Under one prior of shifts. Where each order learns its own, the erythroid lineage of the
-        # marrow takes one on which more groups with smaller shifts explain the genes as well.
-        trials = search([(places[0], 0) for places in orders], "Comparing orders", False)
+        trials = search([(places[0], 0) for places in orders], "Comparing orders")
         order = int(np.argmax([trial.structure.total for trial in trials]))
     starts = orders[order]
-    outcomes = [] if genes.learns_spread else trials[order : order + 1]
+    outcomes = trials[order : order + 1]
     left = range(len(outcomes), n_restarts)
     if left:
-        tasks = [(starts[i % len(starts)], i) for i in left]
-        outcomes += search(tasks, "Searching structure", genes.learns_spread)
+        outcomes += search([(starts[i % len(starts)], i) for i in left], "Searching structure")
     winner = int(np.argmax([outcome.structure.total for outcome in outcomes]))
     order_totals = [trial.structure.total for trial in trials or outcomes[:1]]
     level = flat_total(genes, len(starts[0]))

@@ -42,8 +42,6 @@ def learn_spread(genes: SettledGenes, structure: Structure) -> Structure:
         Where to start, the cells pooled at its places.
     """
     paid = structure.bound - structure.total
-    if not genes.learns_spread:
-        return structure
     for _ in range(_MAX_STEPS):
         kept, sd = genes.shift_prior_sd, spread_of_shifts(genes, structure)
         if abs(sd - kept) < _TOLERANCE * kept:

@@ -274,8 +274,6 @@ class SettledGenes(GroupedGenes):
         What keeps cells near the place where they start, shape ``(N, G)``; 0 for nothing. Cells of
         real tissue differ in more than one process, and without a hold z may turn to another one.
         The bound counts the prior alone.
-    learns_spread
-        Whether the width of the prior of shifts is learned.
     """
 
     def __init__(
@@ -291,7 +289,6 @@ class SettledGenes(GroupedGenes):
         self.log_z_prior, self.fixed_cells = log_z_prior, fixed_cells
         self.learns_prior = learns_prior
         self.log_anchor = np.zeros(1)
-        self.learns_spread = len(self.grid.shifts) > 1
 
     def log_prior_at(self, share: np.ndarray) -> np.ndarray:
         """Log prior over the grid for cells at these places; see ``learns_prior``."""
