@@ -8,6 +8,7 @@ from functools import partial
 import numpy as np
 import torch
 from scipy.special import logsumexp, ndtri
+from scipy.stats import norm
 
 from basisvae_scvi.likelihood import Likelihood
 from basisvae_scvi.module import BasisVAEModule, FeatureConstants
@@ -22,7 +23,6 @@ from .structure import (
     working_evidence,
 )
 
-_LOG_2PI = np.log(2.0 * np.pi)
 _GENES_PER_BLOCK = 128
 # Cells that the joint posterior looks at; each then stands for more of them.
 _MAX_JOINT_CELLS = 600
@@ -180,7 +180,7 @@ class PairEvidence:
         optimum, scale = self.working.flat_optimum()
         if len(self.grid.shifts) > 1:
             # The module counts δ = 0 of the flat basis.
-            optimum = optimum + _log_density(0.0, self.shift_prior_sd)
+            optimum = optimum + norm.logpdf(0.0, scale=self.shift_prior_sd)
         evidence = self.working.flat_evidence
         of_flat = [evidence, scale, np.zeros(self.n_genes), evidence - optimum]
         look = partial(_optima, self.shift_prior_sd)
@@ -274,11 +274,6 @@ class PairEvidence:
         return result
 
 
-def _log_density(value: np.ndarray | float, sd: float):
-    """Log N(value | 0, sd²)."""
-    return -0.5 * (value / sd) ** 2 - np.log(sd) - 0.5 * _LOG_2PI
-
-
 def _optima(
     prior_sd: float, working: WorkingEvidence, curves: np.ndarray, genes: np.ndarray
 ) -> list[np.ndarray]:
@@ -307,7 +302,7 @@ def _optima(
     slope = 0.5 * (best_scale(peak.index + 1)[1] - best_scale(peak.index - 1)[1])
     step = grid.shifts[1] - grid.shifts[0]
     shift = grid.shifts[index] + step * offset
-    optimum = optimum + _log_density(grid.shifts[index], prior_sd)
+    optimum = optimum + norm.logpdf(grid.shifts[index], scale=prior_sd)
     optimum = optimum + np.where(peak.is_inner, peak.gain, 0.0)
     return [evidence, np.maximum(scale + offset * slope, 0.0), shift, evidence - optimum]
 

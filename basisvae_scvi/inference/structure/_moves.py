@@ -171,8 +171,8 @@ class Moves:
         while merged and structure.n_curves > 1:
             merged = False
             trials = sorted(self.merges(structure), key=lambda trial: -trial.gain)
+            kept = self.genes.hyperparameters
             for trial in trials[:_MAX_SETTLED_TRIALS]:
-                kept = self.genes.hyperparameters
                 new = self._merged(structure, trial)
                 if new.total > structure.total + _MIN_GAIN:
                     structure, merged = new, True
