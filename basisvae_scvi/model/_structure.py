@@ -25,6 +25,7 @@ def describe_search(start: Start, genes: np.ndarray) -> dict:
         "genes": np.asarray(genes),
         "bounds": np.asarray(found.totals),
         "order_bounds": np.asarray(found.order_totals),
+        "order": int(found.order),
         "flat_bound": float(found.flat_total),
         "shift_prior_sd": float(found.hyperparameters.shift_prior_sd),
         "assignments": [np.asarray(phi) for phi in found.assignments],
