@@ -19,6 +19,7 @@ def outcome(total, own_total):
 @pytest.mark.parametrize(
     ("totals", "own_totals", "order"),
     [
+        ((-2025.0, -2000.0, -1990.0), (40.0, 10.0, 20.0), 2),  # all lag by a tenth of the gain
         ((-480.0, -450.0, -400.0), (10.0, 30.0, 20.0), 1),  # all tie: genes by themselves
         ((-500.0, -450.0, -390.0), (40.0, 10.0, 20.0), 2),  # the first lags by 110 nats
         ((-600.0, -450.0, -300.0), (10.0, 30.0, 20.0), 2),  # none ties
@@ -26,7 +27,7 @@ def outcome(total, own_total):
 )
 def test_of_orders_that_tie_genes_by_themselves_decide(totals, own_totals, order):
     trials = [outcome(*pair) for pair in zip(totals, own_totals, strict=True)]
-    assert _best_order(trials) == order
+    assert _best_order(trials, -2040.0) == order
 
 
 def test_genes_by_themselves_tell_a_folded_order():

@@ -18,7 +18,8 @@ from ._state import Hyperparameters, SettledGenes, Structure
 # marrow's lineages the first tries gain up to 900 nats, where orders differ by 50 to 300.
 _FIRST_TRIES, _FURTHER_TRIES = 2, 16
 # Totals of two searches from one order differ by up to 70 nats on the marrow's erythroid lineage.
-_TIED = 100.0
+# Where there is little to find, a part of what is found: such a lag may be all of it.
+_TIED, _TIED_SHARE = 100.0, 0.1
 
 
 @dataclass
@@ -128,7 +129,7 @@ def _outcome(restart: Restart, structure: Structure) -> _Outcome:
     return _Outcome(structure, restart.places, restart.history, shared, float(own))
 
 
-def _best_order(trials: list[_Outcome]) -> int:
+def _best_order(trials: list[_Outcome], flat: float) -> int:
     """The order with the best total; of those that tie, where genes by themselves tell most.
 
     How well a search groups the genes is partly luck, with shifts more so. Curves of their own
@@ -136,7 +137,9 @@ def _best_order(trials: list[_Outcome]) -> int:
     """
     totals = np.array([trial.structure.total for trial in trials])
     own = np.array([trial.own_total for trial in trials])
-    return int(np.where(totals > totals.max() - _TIED, own, -np.inf).argmax())
+    best = totals.max()
+    tied = totals >= best - min(_TIED, _TIED_SHARE * max(best - flat, 0.0))
+    return int(np.where(tied, own, -np.inf).argmax())
 
 
 def find_structure(
@@ -178,10 +181,11 @@ def find_structure(
             silent=silent,
         )
 
+    level = flat_total(genes, len(orders[0][0]))
     trials, order = [], 0
     if len(orders) > 1:
         trials = search([(places[0], 0) for places in orders], "Comparing orders")
-        order = _best_order(trials)
+        order = _best_order(trials, level)
     starts = orders[order]
     outcomes = trials[order : order + 1]
     left = range(len(outcomes), n_restarts)
@@ -189,7 +193,6 @@ def find_structure(
         outcomes += search([(starts[i % len(starts)], i) for i in left], "Searching structure")
     winner = int(np.argmax([outcome.structure.total for outcome in outcomes]))
     order_totals = [trial.structure.total for trial in trials or outcomes[:1]]
-    level = flat_total(genes, len(starts[0]))
     others = [outcome.structure.curves for i, outcome in enumerate(outcomes) if i != winner]
     task = (genes, outcomes[winner], last, winner, others, silent)
     outcomes[winner : winner + 1] = run_jobs(_search_on, [task], n_tasks=1, n_jobs=1, silent=True)
