@@ -12,13 +12,15 @@ from basisvae_scvi._parallel import run_jobs
 
 from ._grid import CurveGrid
 from ._restart import HistoryEntry, Restart
+from ._seeding import Seeding
 from ._state import Hyperparameters, SettledGenes, Structure
 
 # How often other curves are tried in every search before one is taken, and in that one. On the
 # marrow's lineages the first tries gain up to 900 nats, where orders differ by 50 to 300.
 _FIRST_TRIES, _FURTHER_TRIES = 2, 16
-# Totals of two searches from one order differ by up to 70 nats on the marrow's erythroid lineage.
-# Where there is little to find, a part of what is found: such a lag may be all of it.
+# Orders whose totals lag by no more tie: on the marrow's erythroid lineage two searches from one
+# order end up to 54 nats apart, those from two orders up to 68. Where little is found, such a lag
+# may be all of it, so it is a small share of that as well.
 _TIED, _TIED_SHARE = 100.0, 0.1
 
 
@@ -39,8 +41,8 @@ class FoundStructure:
     totals
         Total of every restart; that of the best one, which alone is searched on, in the end.
     order_totals
-        Total of one restart from every order of the cells; of those within 100 nats of the best,
-        all restarts begin at the one in which genes with curves of their own tell most.
+        Total of one restart from every order of the cells. All restarts begin at the best order;
+        of orders that tie, at the one in which genes with curves of their own tell most.
     assignments
         φ of every restart, each ``(P, K_r + 1)``.
     history
@@ -74,16 +76,12 @@ def flat_total(genes: SettledGenes, n_cells: int) -> float:
 
 
 class _Outcome(NamedTuple):
-    """What one restart has found, where it held the cells, and under what all genes share.
-
-    ``own_total`` is the total there if every gene had a curve of its own.
-    """
+    """What one restart has found, where it held the cells, and under what all genes share."""
 
     structure: Structure
     places: np.ndarray
     history: list[HistoryEntry]
     hyperparameters: Hyperparameters
-    own_total: float
 
 
 def _with_own_evidence(genes: SettledGenes) -> SettledGenes:
@@ -124,22 +122,33 @@ def _at(genes: SettledGenes, outcome: _Outcome) -> Structure:
 
 
 def _outcome(restart: Restart, structure: Structure) -> _Outcome:
-    own = restart.seeding.own_evidence().sum() - (structure.bound - structure.total)
-    shared = restart.genes.hyperparameters
-    return _Outcome(structure, restart.places, restart.history, shared, float(own))
+    return _Outcome(structure, restart.places, restart.history, restart.genes.hyperparameters)
 
 
-def _best_order(trials: list[_Outcome], flat: float) -> int:
+def _own_total(genes: SettledGenes, outcome: _Outcome) -> float:
+    """Total where a restart has left the cells, if every gene had a smooth curve of its own.
+
+    Nothing is paid for the curves, which are as smooth in every order.
+    """
+    genes = _with_own_evidence(genes)
+    structure = _at(genes, outcome)
+    own = Seeding(genes, np.random.default_rng()).own_evidence()  # nothing is drawn for it
+    return float(own.sum() - (structure.bound - structure.total))
+
+
+def _best_order(genes: SettledGenes, trials: list[_Outcome], flat: float) -> int:
     """The order with the best total; of those that tie, where genes by themselves tell most.
 
     How well a search groups the genes is partly luck, with shifts more so. Curves of their own
     have no part in that.
     """
     totals = np.array([trial.structure.total for trial in trials])
-    own = np.array([trial.own_total for trial in trials])
     best = totals.max()
-    tied = totals >= best - min(_TIED, _TIED_SHARE * max(best - flat, 0.0))
-    return int(np.where(tied, own, -np.inf).argmax())
+    lag = min(_TIED, _TIED_SHARE * max(best - flat, 0.0))
+    tied = np.flatnonzero(totals >= best - lag).tolist()
+    if len(tied) == 1:
+        return tied[0]
+    return max(tied, key=lambda order: _own_total(genes, trials[order]))
 
 
 def find_structure(
@@ -185,7 +194,7 @@ def find_structure(
     trials, order = [], 0
     if len(orders) > 1:
         trials = search([(places[0], 0) for places in orders], "Comparing orders")
-        order = _best_order(trials, level)
+        order = _best_order(genes, trials, level)
     starts = orders[order]
     outcomes = trials[order : order + 1]
     left = range(len(outcomes), n_restarts)
