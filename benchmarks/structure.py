@@ -85,13 +85,13 @@ def _calibration(table, truth) -> dict:
     return {"confidence": float(table["confidence"].mean()), "accuracy": float(is_right.mean())}
 
 
-def fit(name: str, seed: int) -> dict:
+def fit(name: str, seed: int, init: str = "manifold") -> dict:
     """Draw, fit and compare."""
     draw, arguments, key = FAMILIES[name]
-    return compare(draw(seed), arguments, key, seed)
+    return compare(draw(seed), arguments, key, seed, init)
 
 
-def compare(adata, arguments: dict, key: str, seed: int) -> dict:
+def compare(adata, arguments: dict, key: str, seed: int, init: str = "manifold") -> dict:
     """Fit with these arguments of the model, and compare with the truth in ``var[key]``."""
     truth = adata.var[key].astype(str)
     BasisVAE.setup_anndata(adata)
@@ -99,7 +99,7 @@ def compare(adata, arguments: dict, key: str, seed: int) -> dict:
     model = BasisVAE(adata, **arguments)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model.train(seed=seed, accelerator="cpu", enable_progress_bar=False)
+        model.train(seed=seed, init=init, accelerator="cpu", enable_progress_bar=False)
     seconds = time.perf_counter() - began
     cluster = model.get_clusters()["cluster"].astype(str)
     z, true_z = model.get_latent_representation()[:, 0], adata.obs["true_z"]
@@ -127,13 +127,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first-seed", type=int, default=1000)
     parser.add_argument("--families", nargs="+", choices=[*FAMILIES], default=[*FAMILIES])
+    parser.add_argument("--init", default="manifold", help="manifold, pca, random or true_z")
     parser.add_argument("--output")
     arguments = parser.parse_args()
     results = {}
     for name in arguments.families:
         results[name] = fits = []
         for seed in range(arguments.first_seed, arguments.first_seed + arguments.seeds):
-            found = fit(name, seed)
+            found = fit(name, seed, arguments.init)
             fits.append(found)
             shifts = " ".join(
                 f"{s['shape']} r {s['pearson']:.3f} cover {s['coverage']:.2f}"

@@ -140,13 +140,10 @@ def _check_init(adata, init: str, init_methods: tuple[str, ...]) -> None:
 
 
 def _check_root(adata, root: str | None) -> None:
-    if root is None or root in adata.obs_names or root in adata.var_names:
-        return
-    flags = [c for c in adata.obs.columns if adata.obs[c].dtype == bool]
-    if root not in flags:
-        raise CommandError(
-            f"--root {root!r} is neither a cell, nor a gene, nor a boolean column of obs "
-            f"({list_some(flags)})."
-        )
-    if not adata.obs[root].any():
-        raise CommandError(f"--root {root!r} is true for no cell; mark those to start from.")
+    from basisvae_scvi.data import root_cells
+
+    if root is not None:
+        try:
+            root_cells(adata, root)
+        except ValueError as error:
+            raise CommandError(f"--{error}") from None

@@ -202,7 +202,7 @@ class ModelSettings(LogSettings):
     ] = "manifold"
     root: Annotated[
         str | None,
-        _option("Where z starts: a cell, a boolean column of obs, or an early gene.", TRAINING),
+        _option("Where z starts: a cell, obs column, column=category, or early gene.", TRAINING),
     ] = None
     seed: Seed = None
     accelerator: AcceleratorChoice = Accelerator.auto

@@ -24,6 +24,7 @@ from ._datamodule import ForeignBatches
 from ._fields import MatrixField
 from ._keys import DEFAULT_KEY, Keys
 from ._matrices import feature_moments, iter_rows, row_sums, to_dense
+from ._root import root_cells
 
 __all__ = [
     "DEFAULT_KEY",
@@ -48,6 +49,7 @@ __all__ = [
     "describe_location",
     "feature_moments",
     "iter_rows",
+    "root_cells",
     "row_sums",
     "shortened",
     "to_dense",

@@ -202,6 +202,13 @@ class PairEvidence:
         of_flat = [zero, zero, zero, zero, self.working.flat_scale_sd(), zero]
         return GenePosterior(*self._in_blocks(partial(_moments, level), of_flat))
 
+    def is_at_limit(self, shift: np.ndarray) -> np.ndarray:
+        """Whether shifts are within a step of the largest that are looked at; their shape."""
+        shifts = self.grid.shifts
+        if len(shifts) == 1:
+            return np.zeros_like(shift, dtype=bool)
+        return np.abs(shift) > shifts[-2]
+
     def refit(self, label: np.ndarray) -> None:
         """Fit the curves anew to their genes, δ and λ integrated out.
 

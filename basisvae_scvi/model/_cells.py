@@ -12,7 +12,7 @@ from scipy import sparse
 from scvi import REGISTRY_KEYS
 from torch import Tensor
 
-from basisvae_scvi.data import iter_rows, to_dense
+from basisvae_scvi.data import iter_rows, root_cells, to_dense
 from basisvae_scvi.module import OUTPUT_KEYS, rescale_latent
 
 _N_REFERENCE = 200
@@ -138,8 +138,9 @@ class CellsMixin:
         Parameters
         ----------
         root
-            Name of a cell, name of a boolean ``.obs`` column, boolean mask over the cells, or
-            name of a gene that is highest at the start.
+            Name of a cell, of a boolean ``.obs`` column, of a category of cells as
+            ``"cell_type=HSC"``, or of a gene that is highest at the start; or a boolean mask over
+            the cells.
 
         Raises
         ------
@@ -165,27 +166,9 @@ class CellsMixin:
 
     def _root_sign(self, adata: AnnData, z: np.ndarray, root) -> int:
         """+1 if ``z`` already starts at the root, −1 if it ends there."""
-        if isinstance(root, str):
-            if root in adata.obs_names:
-                mask = np.asarray(adata.obs_names == root)
-            elif root in adata.obs and adata.obs[root].dtype == bool:
-                mask = adata.obs[root].to_numpy()
-            elif root in adata.var_names:
-                return 1 if self._correlation_with_gene(adata, z, root) <= 0 else -1
-            else:
-                raise ValueError(
-                    f"root={root!r} is neither a cell (adata.obs_names), nor a boolean column of "
-                    "adata.obs, nor a gene (adata.var_names)."
-                )
-        else:
-            mask = np.asarray(root)
-            if mask.dtype != bool or mask.shape != (adata.n_obs,):
-                raise ValueError(
-                    f"root must be a boolean mask of length {adata.n_obs}, one entry per cell; "
-                    f"got dtype {mask.dtype} and shape {mask.shape}."
-                )
-        if not mask.any():
-            raise ValueError("root marks no cell.")
+        mask = root_cells(adata, root)
+        if mask is None:
+            return 1 if self._correlation_with_gene(adata, z, root) <= 0 else -1
         ranks = np.argsort(np.argsort(z, kind="stable"), kind="stable")
         return 1 if ranks[mask].mean() <= (adata.n_obs - 1) / 2 else -1
 

@@ -30,6 +30,10 @@ from ._structure import describe_search
 logger = logging.getLogger(__name__)
 
 
+# Searches from one start, unless the user says otherwise.
+N_RESTARTS = 2
+
+
 class StartMixin(StartLatentMixin):
     """Starting values of a whole model."""
 
@@ -65,6 +69,13 @@ class StartMixin(StartLatentMixin):
             orders = self._orders(matrix, size_factor, init, z)
             z = self._start_structure(matrix, orders, size_factor, constants, n_restarts, quiet)
         else:
+            if n_restarts > N_RESTARTS:
+                warnings.warn(
+                    f"n_restarts={n_restarts} has no effect: the structure is searched with "
+                    "objective='evidence' and n_latent=1 only.",
+                    UserWarning,
+                    stacklevel=3,
+                )
             pooled = pooled_start(matrix, z, size_factor, self.seed_)
             n_obs = self.adata.n_obs
             n_shapes = start_shapes(module, pooled, constants, n_obs=n_obs, seed=self.seed_)

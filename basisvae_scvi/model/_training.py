@@ -20,7 +20,7 @@ from basisvae_scvi.inference import (
 from ._checkpoint import CheckpointMixin
 from ._datamodule import DatamoduleMixin
 from ._seed import check_seed_of_processes, resolve_seed, seeded
-from ._start import StartMixin
+from ._start import N_RESTARTS, StartMixin
 from ._start_latent import SEARCH_SEED
 
 _MAX_EPOCHS = 150
@@ -48,7 +48,7 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
         *,
         seed: int | None = None,
         init: str = "manifold",
-        n_restarts: int = 2,
+        n_restarts: int = N_RESTARTS,
         accelerator: str = "auto",
         devices: int | list[int] | str = "auto",
         train_size: float | None = None,
@@ -82,7 +82,8 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
         n_restarts
             Searches for the structure of the genes; the best bound wins. They run side by side
             through joblib, where :func:`joblib.parallel_config` says. :meth:`get_stability` tells
-            how far they agree.
+            how far they agree. With ``objective="paper"`` or several latent dimensions there is no
+            search.
         accelerator, devices
             As in Lightning: ``"cpu"``, ``"gpu"``, ``"auto"`` …
         train_size, validation_size

@@ -11,7 +11,8 @@ from basisvae_scvi.inference import PairEvidence, pair_evidence, place_cells
 
 _KEYS = ("shift", "scale")
 # A shift is not identified if the data leave it this wide (the prior has 1), or if they leave the
-# product of shift and scale open: then the correlation of δ and log λ is near ±1.
+# product of shift and scale open: then the correlation of δ and log λ is near ±1. Nor is one that
+# the data would take beyond the largest that is looked at.
 _WIDE_SHIFT = 0.5
 _DEPENDENT, _NARROW_SHIFT = 0.95, 0.1
 
@@ -86,6 +87,7 @@ class UncertaintyMixin:
             "shift": posterior.shift_sd[:, view.order],
             "scale": posterior.scale_sd[:, view.order] * view.norm,
             "dependence": self.orientation_ * posterior.dependence[:, view.order],
+            "is_at_limit": evidence.is_at_limit(posterior.shift_mean)[:, view.order],
             "lower": np.minimum(*ends),
             "upper": np.maximum(*ends),
         }
@@ -139,6 +141,7 @@ class UncertaintyMixin:
         dependence = np.abs(posterior["dependence"][rows, label])
         sd = table["shift_sd"]
         is_open = (sd > _WIDE_SHIFT) | ((dependence > _DEPENDENT) & (sd > _NARROW_SHIFT))
+        is_open |= posterior["is_at_limit"][rows, label]
         moves = self.module.genes.translation_invariant & (label > 0)
         table.insert(5, "shift_identified", moves & ~is_open)
         return table

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from basisvae_scvi.data import DEFAULT_KEY, Keys, check_layer
+from basisvae_scvi.data import DEFAULT_KEY, Keys, check_layer, root_cells
 from basisvae_scvi.model import BasisVAE
 
 
@@ -59,9 +59,10 @@ def basisvae(
     seed
         Seed of everything random.
     root
-        Where the process starts: name of a cell, name of a boolean ``.obs`` column, boolean mask
-        over the cells, or name of a gene that is highest at the start. By default z is oriented
-        such that the gene that follows it most closely rises.
+        Where the process starts: name of a cell, of a boolean ``.obs`` column, of a category of
+        cells as ``"cell_type=HSC"``, or of a gene that is highest at the start; or a boolean mask
+        over the cells. By default z is oriented such that the gene that follows it most closely
+        rises.
     max_epochs
         Passes over the cells; by default 150 for up to 10,000 cells and fewer for more.
     key_added
@@ -156,20 +157,7 @@ def _check_root(adata: AnnData, root, *, n_latent: int) -> None:
         return
     if n_latent != 1:
         raise ValueError(f"root needs n_latent=1, not {n_latent}; leave one of them out.")
-    if not isinstance(root, str):
-        mask = np.asarray(root)
-        if mask.dtype != bool or mask.shape != (adata.n_obs,) or not mask.any():
-            raise ValueError(
-                f"root must be a boolean mask of length {adata.n_obs} that marks a cell; got "
-                f"dtype {mask.dtype} and shape {mask.shape}."
-            )
-        return
-    is_column = root in adata.obs and adata.obs[root].dtype == bool and adata.obs[root].any()
-    if not (root in adata.obs_names or is_column or root in adata.var_names):
-        raise ValueError(
-            f"root={root!r} is neither a cell (adata.obs_names), nor a boolean column of "
-            "adata.obs that marks a cell, nor a gene (adata.var_names)."
-        )
+    root_cells(adata, root)
 
 
 def light_copy(adata: AnnData, layer: str | None) -> AnnData:

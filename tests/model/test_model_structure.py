@@ -52,12 +52,40 @@ def test_a_single_restart_has_no_stability(patched):
         patched.get_stability()
 
 
+@pytest.mark.slow
+def test_probabilities_of_groups_are_calibrated():
+    """Some 50 counts a gene: of genes in a group with probability p, a share p belong there."""
+    adata = simulate_counts(
+        n_obs=400,
+        n_vars=400,
+        shapes=("peak", "down", "up", "flat"),
+        mean_count=0.12,
+        max_shift=0.0,
+        seed=1,
+    )
+    setup = {"latent_key": "true_z"}
+    model = fit(adata, setup=setup, max_epochs=60, brief=False, n_basis=8)
+    clusters, truth = model.get_clusters(), adata.var["true_group"].astype(str)
+    cluster, confidence = clusters["cluster"].astype(str), clusters["confidence"]
+    group = truth.groupby(cluster.to_numpy()).agg(lambda of: of.mode()[0])
+    assert sorted(group) == ["down", "flat", "peak", "up"]
+    is_right = group.loc[cluster].to_numpy() == truth.to_numpy()
+    assert is_right.mean() == pytest.approx(confidence.mean(), abs=0.03)
+    bounds = ((0.0, 0.8, 0.15), (0.8, 0.95, 0.1), (0.95, 1.0, 0.02))
+    for low, high, error in bounds:
+        chosen = ((confidence > low) & (confidence <= high)).to_numpy()
+        assert chosen.sum() >= 40
+        assert is_right[chosen].mean() == pytest.approx(confidence[chosen].mean(), abs=error)
+
+
 def test_searches_need_one_latent_dimension():
     adata = small_counts()
     for arguments in ({"n_latent": 2}, {"objective": "paper"}):
         model = fit(adata, **arguments)
         with pytest.raises(ValueError, match="objective='evidence' and n_latent=1"):
             model.get_search_history()
+        with pytest.warns(UserWarning, match="n_restarts=5 has no effect"):
+            train(build(adata, **arguments), n_restarts=5)
     with pytest.raises(ValueError, match="n_restarts=0"):
         train(build(adata), n_restarts=0)
 

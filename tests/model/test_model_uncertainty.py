@@ -10,6 +10,11 @@ from scipy.stats import norm
 
 from basisvae_scvi.datasets import simulate_counts, toy_shifts
 from basisvae_scvi.inference import PairEvidence, WorkingBases
+from basisvae_scvi.inference.structure import CurveGrid
+from basisvae_scvi.likelihood import get_likelihood
+from basisvae_scvi.model._constants import feature_constants
+
+NB = get_likelihood("nb")
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +132,48 @@ def test_a_shift_that_a_scale_can_stand_in_for_is_not_identified():
     table = model.get_gene_intervals()
     assert (table["cluster"].astype(str) != "0").all()
     assert not table["shift_identified"].any()
+
+
+@pytest.mark.slow
+def test_a_shift_whose_peak_lies_outside_the_cells_is_not_identified():
+    """One shape, cells within ±2: at ±3 a gene shows a flank alone, at ±1 its peak."""
+    adata = simulate_counts(
+        n_obs=500, n_vars=80, shapes=("peak",), mean_count=4.0, max_shift=3.2, seed=1
+    )
+    model = fit(
+        adata,
+        setup={"latent_key": "true_z"},
+        max_epochs=60,
+        brief=False,
+        n_basis=8,
+        translation_invariant=True,
+    )
+    table, away = model.get_gene_intervals(), adata.var["true_shift"].abs()
+    assert not table["shift_identified"][away > 2.6].any()
+    assert table["shift_identified"][away < 1.0].all()
+    assert min((away > 2.6).sum(), (away < 1.0).sum()) > 5
+
+
+def test_shifts_at_the_end_of_the_grid_are_seen():
+    """A bump that is known, genes at given shifts: beyond ±2.2 the grid holds them back."""
+    true = np.array([0.0, 1.0, 2.0, 2.8, -2.8])
+    grid, z = CurveGrid(True), np.linspace(-2.0, 2.0, 400)
+    curve = np.log(0.05 + np.exp(-0.5 * (grid.x / 0.6) ** 2))
+    rate = 10.0 * np.exp(np.interp(z[:, None] + true, grid.x, curve))
+    x = np.random.default_rng(0).poisson(rate).astype(float)
+    constants = feature_constants(x, NB, np.ones(400))
+    bases = WorkingBases(NB, curve[None], True, True)
+    evidence = PairEvidence(bases, z, x, np.ones(400), constants)
+    shift = evidence.posterior().shift_mean[:, 1]
+    np.testing.assert_allclose(shift[:3], true[:3], atol=0.1)
+    assert evidence.is_at_limit(shift).tolist() == [False, False, False, True, True]
+
+
+def test_a_shift_at_the_limit_is_not_identified(fitted, monkeypatch):
+    before = fitted.get_gene_intervals()
+    assert before["shift_identified"].any()
+    monkeypatch.setattr(PairEvidence, "is_at_limit", lambda _, shift: np.ones(shift.shape, bool))
+    assert not fitted.get_gene_intervals()["shift_identified"].any()
 
 
 def test_what_intervals_need():

@@ -43,6 +43,14 @@ def test_a_boolean_column_as_root_turns_pseudotime(fitted, time):
         del fitted.adata.obs["is_late"]
 
 
+def test_a_category_as_root_turns_pseudotime(fitted, time):
+    fitted.adata.obs["stage"] = np.where(time > 0.8, "late", "early")
+    try:
+        assert_turned(fitted.get_pseudotime(root="stage=late"), time)
+    finally:
+        del fitted.adata.obs["stage"]
+
+
 def test_a_gene_as_root_is_highest_at_the_start(fitted):
     counts = np.asarray(fitted.adata.X.todense())
     share = np.log1p(1e4 * counts / counts.sum(1, keepdims=True))

@@ -147,7 +147,7 @@ def test_several_latent_dimensions(adata):
         ({"batch_key": "plate"}, KeyError, "batch_key='plate'"),
         ({"n_basis": 99}, ValueError, "n_basis=99"),
         ({"root": "nowhere"}, ValueError, "root='nowhere'"),
-        ({"root": np.zeros(90, dtype=bool)}, ValueError, "marks a cell"),
+        ({"root": np.zeros(90, dtype=bool)}, ValueError, "marks no cell"),
         ({"root": np.ones(3, dtype=bool)}, ValueError, "length 90"),
         ({"root": "gene0", "n_latent": 2}, ValueError, "n_latent=1"),
     ],

@@ -53,6 +53,36 @@ def test_the_likelihood_is_that_of_a_fit_without_the_held_out_cells(counts, tabl
     assert found == pytest.approx(log_p, abs=0.3)  # 25 draws of z against 400
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("max_shift", [0.0, 1.5])
+def test_shifts_win_where_genes_are_shifted_and_only_there(max_shift):
+    """A basis for each of two shapes: shifted genes take more, unless shifts are free."""
+    adata = simulate_counts(
+        n_obs=300,
+        n_vars=40,
+        shapes=("peak", "down"),
+        mean_count=3.0,
+        max_shift=max_shift,
+        seed=6,
+    )
+    table = tl.compare(
+        adata,
+        {"translation_invariant": [False, True]},
+        held_out=0.2,
+        max_epochs=40,
+        train_kwargs=QUIET,
+        n_basis=3,
+        gene_likelihood="nb",
+    )
+    best, other = table.iloc[0], table.iloc[1]
+    lag = -other["difference"] / other["difference_se"]
+    if max_shift:
+        assert best["translation_invariant"]
+        assert lag > 3.0
+    else:
+        assert lag < 2.0
+
+
 def test_folds_share_no_cell_and_leave_the_data_alone(counts):
     folds = _folds(50, 5, 0.2, seed=1)
     held_out = np.concatenate([fold.held_out for fold in folds])

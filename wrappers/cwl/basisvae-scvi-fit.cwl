@@ -167,7 +167,7 @@ inputs:
     inputBinding: {prefix: --init}
   root:
     type: string?
-    doc: A cell, an early gene, or a boolean column of obs where z starts.
+    doc: A cell, an early gene, a boolean column of obs, or column=category, where z starts.
     inputBinding: {prefix: --root}
   seed:
     type: long?
