@@ -203,7 +203,7 @@ def test_ctrl_c_of_the_process_writes_and_exits_with_130(counts, tmp_path):
         _wait_for_training(process)
         time.sleep(0.5)
         os.kill(process.pid, signal.SIGINT)
-        rest = process.communicate(timeout=120)[1].splitlines()
+        rest = process.communicate(timeout=300)[1].splitlines()
     finally:
         process.kill()
     assert process.returncode == 130

@@ -118,7 +118,7 @@ def test_a_forked_process_has_threads_of_its_own(make_case, threads, monkeypatch
     process = context.Process(target=_sums_in_a_fork, args=(case, queue))
     process.start()
     try:
-        assert queue.get(timeout=60) == expected
+        assert queue.get(timeout=300) == expected
     finally:
         process.kill()
         process.join()

@@ -177,7 +177,7 @@ def test_ctrl_c_at_the_terminal_keeps_the_work(tmp_path):
                 break
             time.sleep(0.1)
         child.send_signal(signal.SIGINT)
-        output, errors = child.communicate(timeout=120)
+        output, errors = child.communicate(timeout=300)
     finally:
         child.kill()
     assert child.returncode == 0, errors[-2000:]
