@@ -36,7 +36,7 @@ def test_four_fits_that_share_an_empty_cache_end_with_equal_arrays(counts, tmp_p
         )
         for name in names
     ]
-    said = [fit.communicate(timeout=300)[0] for fit in fits]
+    said = [fit.communicate(timeout=1200)[0] for fit in fits]
     assert [fit.returncode for fit in fits] == [0] * 4, said
     assert not [text for text in said if "Traceback" in text]
     compiled = list(cache.rglob("*.nbc"))
