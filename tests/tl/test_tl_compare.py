@@ -74,13 +74,12 @@ def test_shifts_win_where_genes_are_shifted_and_only_there(max_shift):
         n_basis=3,
         gene_likelihood="nb",
     )
-    best, other = table.iloc[0], table.iloc[1]
-    lag = -other["difference"] / other["difference_se"]
+    best, lag = table.iloc[0], -table.iloc[1]["difference"]
     if max_shift:
         assert best["translation_invariant"]
-        assert lag > 3.0
-    else:
-        assert lag < 2.0
+        assert lag > max(0.3, 3.0 * table.iloc[1]["difference_se"])
+    else:  # nats a cell: whoever is ahead, it is by next to nothing
+        assert lag < 0.15
 
 
 def test_folds_share_no_cell_and_leave_the_data_alone(counts):
