@@ -17,8 +17,8 @@ def root_cells(adata: AnnData, root: str | np.ndarray | pd.Series) -> np.ndarray
     adata
         The cells.
     root
-        Name of a cell, of a boolean ``.obs`` column, of a category as ``"column=category"``, or of
-        a gene, looked for in this order; or a boolean mask over the cells.
+        Name of a cell, of a boolean ``.obs`` column, of a gene, or of a category as
+        ``"column=category"``, looked for in this order; or a boolean mask over the cells.
 
     Raises
     ------
@@ -39,10 +39,10 @@ def root_cells(adata: AnnData, root: str | np.ndarray | pd.Series) -> np.ndarray
         mask = np.asarray(adata.obs_names == root)
     elif root in adata.obs and adata.obs[root].dtype == bool:
         mask = adata.obs[root].to_numpy()
-    elif root.partition("=")[0] in adata.obs:
-        mask = _of_category(adata, root)
     elif root in adata.var_names:
         return None
+    elif "=" in root and root.partition("=")[0] in adata.obs:
+        mask = _of_category(adata, root)
     else:
         raise ValueError(_unknown(adata, root))
     if not mask.any():
@@ -63,10 +63,8 @@ def _as_mask(adata: AnnData, root) -> np.ndarray:
 
 def _of_category(adata: AnnData, root: str) -> np.ndarray:
     """Cells of one category, written as ``"column=category"``."""
-    column, is_split, category = root.partition("=")
+    column, _, category = root.partition("=")
     values = adata.obs[column]
-    if not is_split:
-        raise ValueError(_unknown(adata, root))
     text = values.astype(str).where(values.notna())
     if not (text == category).any():
         raise ValueError(
@@ -80,6 +78,6 @@ def _unknown(adata: AnnData, root: str) -> str:
     flags = [name for name in adata.obs.columns if adata.obs[name].dtype == bool]
     return (
         f"root={root!r} is neither a cell (adata.obs_names), nor a boolean column of obs "
-        f"({shortened(flags, 12) or 'none'}), nor a category as 'column=category', nor a gene "
-        "(adata.var_names)."
+        f"({shortened(flags, 12) or 'none'}), nor a gene (adata.var_names), nor a category "
+        "as 'column=category'."
     )

@@ -42,7 +42,7 @@ class UncertaintyMixin:
         return np.ones(len(cells)) if prior is None else prior.sd[cells, 0]
 
     def _posterior(self, level: float = 0.9) -> dict[str, np.ndarray]:
-        """Standard deviations, ends of the interval of δ, and dependence, each ``(P, K)``.
+        """Standard deviations, ends of the interval of δ, dependence, limit, each ``(P, K)``.
 
         In canonical order and units. Under the most probable basis z and the bases are integrated
         out; under the others they are given.

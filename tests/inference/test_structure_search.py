@@ -23,7 +23,6 @@ from basisvae_scvi.inference import (
 )
 from basisvae_scvi.inference.structure import (
     CurveGrid,
-    _search,
     find_structure,
     place_on_grid,
     working_evidence,
@@ -123,25 +122,6 @@ def test_the_bound_never_falls_and_is_in_the_history(name, shift):
     assert found.totals == [found.structure.total] or np.isclose(
         found.totals[0], found.structure.total, atol=1e-6
     )
-
-
-def test_the_best_restart_is_kept_however_many_run_at_a_time(monkeypatch):
-    """Without further curves to try, five restarts of forty curves end at five totals."""
-    monkeypatch.setattr(_search, "_FIRST_TRIES", 0)
-    monkeypatch.setattr(_search, "_FURTHER_TRIES", 0)
-    adata = simulate_counts(n_obs=300, n_vars=60, mean_count=2.0, seed=8)
-    found = []
-    for n_jobs in (1, 2):
-        genes, z = settled(adata, "nb", shift=True)
-        found.append(find_structure(genes, [[z]], 0, 5, n_jobs=n_jobs))
-    alone, beside = found
-    assert len(set(np.round(alone.totals, 3))) > 1
-    np.testing.assert_allclose(alone.totals, beside.totals, rtol=1e-9)
-    for each in found:
-        best = int(np.argmax(each.totals))
-        assert each.structure.total == pytest.approx(max(each.totals), abs=1e-6)
-        np.testing.assert_array_equal(each.assignments[best], each.structure.phi)
-        assert {entry.restart for entry in each.history} == set(range(5))
 
 
 def beginning_from(adata, shift, curves_of):
