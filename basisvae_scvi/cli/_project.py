@@ -3,11 +3,9 @@
 import logging
 import warnings
 
-import numpy as np
 from anndata import AnnData
 
 from basisvae_scvi import BasisVAE
-from basisvae_scvi.data import Keys
 
 from ._device import check_accelerator, limit_threads
 from ._errors import EXIT_INTERRUPTED, CommandError
@@ -87,19 +85,11 @@ def place_cells(adata: AnnData, settings: ProjectSettings) -> Outcome:
     else:
         query.is_trained_ = True
         query.module.eval()
-    query.annotate(adata, key_added=settings.key_added, intervals=False)
-    if query.module.n_latent == 1:
-        adata.obs[Keys(settings.key_added).pseudotime] = reference_pseudotime(query)
+    layer = "auto" if settings.layer is None else settings.layer
+    query.annotate(adata, key_added=settings.key_added, layer=layer, intervals=False)
     hide_size_factors(adata, settings)
     strip_leftovers(adata)
     return Outcome(query, adata, progress.n_epochs, progress.was_interrupted)
-
-
-def reference_pseudotime(query: BasisVAE) -> np.ndarray:
-    """Place between the first and the last cell that the model was fitted to, from 0 to 1."""
-    low, high = np.sort(query.orientation_ * np.asarray(query.latent_range_, dtype=np.float64))
-    z = query.get_latent_representation()[:, 0].astype(np.float64)
-    return np.clip((z - low) / (high - low), 0.0, 1.0) if high > low else np.zeros_like(z)
 
 
 def _train(query: BasisVAE, settings: ProjectSettings, progress: TrainingProgress) -> None:

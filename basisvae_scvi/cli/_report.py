@@ -68,7 +68,7 @@ def _write(settings: ReportSettings, path: Path) -> None:
             adata,
             path,
             key=settings.key_added,
-            title=settings.title or settings.input.stem,
+            title=settings.input.stem if settings.title is None else settings.title,
             genes=settings.genes or None,
             color=settings.color or (),
             run_info=read_run_info(settings.input),

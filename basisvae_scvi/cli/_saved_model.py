@@ -41,7 +41,7 @@ def fitting_cells(adata: ad.AnnData, settings: ProjectSettings, registry: dict) 
         For a layer, genes or columns of obs that the model needs and that are not there.
     """
     arguments = registry["setup_args"]
-    layer = settings.layer or arguments["layer"]
+    layer = arguments["layer"] if settings.layer is None else settings.layer
     matrix = _matrix(adata, layer, settings.layer)
     check_finite(matrix, describe_location(layer))
     genes = np.asarray(registry["field_registries"]["X"]["state_registry"]["column_names"])

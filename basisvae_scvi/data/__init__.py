@@ -21,9 +21,11 @@ from ._checks import (
 )
 from ._columns import ColumnReader
 from ._datamodule import ForeignBatches
+from ._digests import cell_digests, matrix_total, same_cells
 from ._fields import MatrixField
 from ._keys import DEFAULT_KEY, Keys
-from ._matrices import feature_moments, iter_rows, row_sums, to_dense
+from ._matrices import feature_moments, iter_rows, row_sums, stored_values, to_dense
+from ._registered import check_registered
 from ._root import root_cells
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "ForeignBatches",
     "Keys",
     "MatrixField",
+    "cell_digests",
     "check_binary",
     "check_categories",
     "check_counts",
@@ -44,14 +47,18 @@ __all__ = [
     "check_numeric",
     "check_obs_key",
     "check_real",
+    "check_registered",
     "check_same_genes",
     "check_size_factors",
     "describe_location",
     "feature_moments",
     "iter_rows",
+    "matrix_total",
     "root_cells",
     "row_sums",
+    "same_cells",
     "shortened",
+    "stored_values",
     "to_dense",
     "warn_empty",
 ]

@@ -10,6 +10,8 @@ from scvi.data.fields import LayerField
 from basisvae_scvi._compat import set_data_in_registry
 
 from ._checks import check_finite, check_layer, check_names, check_same_genes, describe_location
+from ._digests import sample_digests
+from ._registered import DIGESTS
 
 
 class MatrixField(LayerField):
@@ -38,7 +40,8 @@ class MatrixField(LayerField):
             matrix_type = sparse.csr_matrix if data.format == "csr" else sparse.csc_matrix
             matrix = matrix_type((data.data, data.indices, data.indptr), shape=data.shape)
             set_data_in_registry(adata, matrix, self.attr_name, self.attr_key)
-        return super().register_field(adata)
+        state = super().register_field(adata)
+        return {**state, DIGESTS: sample_digests(self.get_field_data(adata))}
 
     def transfer_field(self, state_registry: dict, adata_target: AnnData, **kwargs) -> dict:
         """Transfer to new data, whose genes must be the registered ones in the same order."""

@@ -22,6 +22,7 @@ class AccessorsMixin(CellsMixin, GenesMixin):
         *,
         key_added: str = DEFAULT_KEY,
         root: str | np.ndarray | pd.Series | None = None,
+        layer: str | None = "auto",
         intervals: bool = True,
         copy: bool = False,
     ) -> AnnData | None:
@@ -32,8 +33,12 @@ class AccessorsMixin(CellsMixin, GenesMixin):
         ``["basisvae_shift"]``, ``["basisvae_scale"]`` (data frames, genes × K),
         ``.var["basisvae_cluster"]`` (categorical of str), ``["basisvae_confidence"]``,
         ``["basisvae_gene_shift"]``, ``["basisvae_gene_scale"]``, and ``.uns["basisvae"]``
-        (``params``, ``version``, ``grid``, ``basis``, ``history``, ``seed``). Cells and genes
-        that were not modelled get NaN.
+        (``params``, ``version``, ``grid``, ``basis``, ``history``, ``seed``). Genes that were not
+        modelled get NaN.
+
+        Cells of the model are known by their names and their values together, and keep their z;
+        all others go through the encoder. Pseudotime is that of :meth:`get_pseudotime`, for any
+        cells in the range of those that the model was fitted to.
 
         Further, how far these can be trusted: ``.var["basisvae_is_dynamic"]`` (bool, by
         :meth:`get_dynamic_genes` at 0.05); with ``intervals``
@@ -47,11 +52,15 @@ class AccessorsMixin(CellsMixin, GenesMixin):
         Parameters
         ----------
         adata
-            Where to write; by default the model's data. It may have further cells and genes.
+            Where to write; by default the model's data. It may have further cells, which need all
+            of the model's genes, and further genes.
         key_added
             Prefix of all keys.
         root
             If given, :meth:`orient` the model first.
+        layer
+            Layer of ``adata`` with the data; ``None`` for ``adata.X``. By default as in
+            ``setup_anndata``.
         intervals
             Whether to write standard deviations and intervals of shifts and scales. They need one
             latent dimension and the data that the model was trained on (they are left out for a
@@ -65,8 +74,12 @@ class AccessorsMixin(CellsMixin, GenesMixin):
 
         Raises
         ------
+        KeyError
+            For a layer or column that the model reads and ``adata`` lacks.
         ValueError
-            If ``adata`` shares no cells or no genes with the model.
+            If ``adata`` shares no genes with the model, has cells that are not the model's and
+            lacks some of its genes, or has values that do not suit the likelihood; or if the
+            model's own data have changed since they were registered.
 
         Examples
         --------
@@ -76,4 +89,6 @@ class AccessorsMixin(CellsMixin, GenesMixin):
         """
         if root is not None:
             self.orient(root)
-        return annotate(self, adata, key_added=key_added, copy=copy, intervals=intervals)
+        return annotate(
+            self, adata, key_added=key_added, copy=copy, layer=layer, intervals=intervals
+        )

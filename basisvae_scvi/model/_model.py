@@ -24,12 +24,9 @@ from scvi.model.base import (
 
 from basisvae_scvi.data import (
     MatrixField,
-    check_binary,
     check_categories,
-    check_counts,
     check_no_missing,
     check_numeric,
-    check_same_genes,
     check_size_factors,
     describe_location,
 )
@@ -43,13 +40,11 @@ from ._assign_genes import AssignGenesMixin
 from ._constants import feature_constants
 from ._latent_fields import latent_arguments, latent_field
 from ._query import QueryMixin
+from ._registered import RegisteredMixin
 from ._saved_file import SavedFileMixin
 from ._structure import StructureMixin
 from ._training import TrainingMixin
 from ._uncertainty import UncertaintyMixin
-
-# How scvi-tools words a value of a categorical column that it has not seen.
-_UNKNOWN_CATEGORY = ("not found in source registry", "categorical failed")
 
 
 class BasisVAE(
@@ -60,6 +55,7 @@ class BasisVAE(
     UncertaintyMixin,
     QueryMixin,
     SavedFileMixin,
+    RegisteredMixin,
     RNASeqMixin,
     VAEMixin,
     ArchesMixin,
@@ -190,7 +186,7 @@ class BasisVAE(
         check_arguments(self.init_params_["non_kwargs"])
         likelihood = get_likelihood(gene_likelihood)
         if adata is not None:
-            self._check_data(likelihood, allow_non_integer)
+            self._check_data()
         self.module = self._module_cls(
             self.summary_stats.n_vars,
             n_batch=self.summary_stats.n_batch,
@@ -308,13 +304,11 @@ class BasisVAE(
         manager.register_fields(adata, **kwargs)
         cls.register_manager(manager)
 
-    def _check_data(self, likelihood, allow_non_integer: bool) -> None:
+    def _check_data(self) -> None:
+        self._check_unchanged(self.adata_manager, cure="Call setup_anndata once more.")
         matrix = self._matrix()
         location = describe_location(self._setup_argument("layer"))
-        if likelihood.is_count:
-            check_counts(matrix, location, allow_non_integer=allow_non_integer)
-        elif likelihood.name == "bernoulli":
-            check_binary(matrix, location)
+        self._check_values(matrix, location)
         n_vars, n_basis = matrix.shape[1], self.init_params_["non_kwargs"]["n_basis"]
         if n_basis > n_vars:
             raise ValueError(
@@ -345,19 +339,3 @@ class BasisVAE(
         registries = self.registry["field_registries"]
         state = registries.get(REGISTRY_KEYS.CAT_COVS_KEY, {}).get("state_registry", {})
         return list(state["n_cats_per_key"]) if "n_cats_per_key" in state else None
-
-    def _validate_anndata(
-        self, adata: AnnData | None = None, copy_if_view: bool = True
-    ) -> AnnData:
-        """As in scvi-tools, and genes must be the model's, in its order."""
-        if adata is not None:
-            check_same_genes(adata.var_names, self.get_var_names())
-        try:
-            return super()._validate_anndata(adata, copy_if_view=copy_if_view)
-        except ValueError as error:
-            if any(text in str(error) for text in _UNKNOWN_CATEGORY):
-                raise ValueError(
-                    f"{error} A batch or covariate value is new to the model: map the cells with "
-                    "BasisVAE.load_query_data(adata, model) and train that for a few epochs."
-                ) from error
-            raise

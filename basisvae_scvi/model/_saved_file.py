@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import traceback
 from collections.abc import Iterator
@@ -122,6 +123,11 @@ def _check_content(path: Path, content: dict) -> None:
             )
 
 
+def as_source(source):
+    """A model as it is, and its folder as text, which is all that scvi-tools takes for one."""
+    return os.fspath(source) if isinstance(source, os.PathLike) else source
+
+
 @contextmanager
 def checked_file(source, prefix: str | None, trust_file: bool) -> Iterator[None]:
     """Check the file of a model given by its folder; within the context it counts as trusted.
@@ -165,6 +171,42 @@ class SavedFileMixin:
     ``trust_file=True`` leaves the check out.
     """
 
+    def save(
+        self,
+        dir_path: str | os.PathLike,
+        prefix: str | None = None,
+        overwrite: bool = False,
+        save_anndata: bool = False,
+        **kwargs,
+    ) -> None:
+        """Save the model; see :meth:`scvi.model.base.BaseModelClass.save`.
+
+        Parameters
+        ----------
+        dir_path, prefix, overwrite, **kwargs
+            As in scvi-tools.
+        save_anndata
+            Whether to save the data, too.
+
+        Raises
+        ------
+        ValueError
+            If the folder is there and ``overwrite`` is not set, or the data to be saved have
+            changed since they were registered.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     model.save(Path(folder) / "saved")
+        ...     sorted(path.name for path in (Path(folder) / "saved").iterdir())
+        ['model.pt']
+        """
+        if save_anndata and self.adata is not None:
+            self._check_own_data()
+        super().save(os.fspath(dir_path), prefix, overwrite, save_anndata, **kwargs)
+
     @classmethod
     def load(cls, dir_path, *args, prefix: str | None = None, trust_file: bool = False, **kwargs):
         """Load a saved model; see :meth:`scvi.model.base.BaseModelClass.load`.
@@ -190,7 +232,7 @@ class SavedFileMixin:
                 "first, or pass trust_file=True."
             )
         with checked_file(dir_path, prefix, trust_file):
-            return super().load(dir_path, *args, prefix=prefix, **kwargs)
+            return super().load(os.fspath(dir_path), *args, prefix=prefix, **kwargs)
 
     @classmethod
     def load_registry(cls, dir_path, prefix: str | None = None, *, trust_file: bool = False):
@@ -205,13 +247,13 @@ class SavedFileMixin:
         >>> scvi.settings.verbosity = 30  # warnings only
         >>> with TemporaryDirectory() as folder:
         ...     model.save(Path(folder) / "saved")
-        ...     registry = bv.BasisVAE.load_registry(str(Path(folder) / "saved"))
+        ...     registry = bv.BasisVAE.load_registry(Path(folder) / "saved")
         >>> registry["model_name"]
         'BasisVAE'
         >>> scvi.settings.verbosity = 20
         """
         with checked_file(dir_path, prefix, trust_file):
-            return super().load_registry(dir_path, prefix)
+            return super().load_registry(os.fspath(dir_path), prefix)
 
     @staticmethod
     def prepare_query_anndata(adata, reference_model, *args, trust_file=False, **kwargs):
@@ -228,5 +270,6 @@ class SavedFileMixin:
         True
         >>> scvi.settings.verbosity = 20
         """
+        reference_model = as_source(reference_model)
         with checked_file(reference_model, None, trust_file):
             return ArchesMixin.prepare_query_anndata(adata, reference_model, *args, **kwargs)

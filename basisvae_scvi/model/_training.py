@@ -22,6 +22,7 @@ from ._datamodule import DatamoduleMixin
 from ._seed import check_seed_of_processes, resolve_seed, seeded
 from ._start import N_RESTARTS, StartMixin
 from ._start_latent import SEARCH_SEED
+from ._trainer import callbacks_of, check_training
 
 _MAX_EPOCHS = 150
 _MIN_EPOCHS = 20
@@ -87,8 +88,8 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
         accelerator, devices
             As in Lightning: ``"cpu"``, ``"gpu"``, ``"auto"`` …
         train_size, validation_size
-            Fractions of the cells. By default all cells are trained on, or 90 % with early
-            stopping.
+            Fractions of the cells. By default all that are not for validation are trained on: all
+            cells, or 90 % with early stopping.
         shuffle_set_split
             Whether the split is random.
         batch_size
@@ -116,7 +117,9 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
         Raises
         ------
         ValueError
-            For fewer than two training cells, an ``init`` that does not fit the data, a checkpoint
+            For fewer than two training cells, data that changed since ``setup_anndata``, arguments
+            that are unknown or out of range, a device that is not there (all before the search),
+            an ``init`` that does not fit the data, a checkpoint
             that is damaged or belongs to another run, a ``datamodule`` of other cells, genes,
             batches or covariates, or several processes without a seed.
         FloatingPointError
@@ -132,15 +135,15 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
         >>> model.train(max_epochs=2, seed=1, enable_progress_bar=False)
         """
         arguments = {name: value for name, value in locals().items() if name != "self"}
+        self._check_cells()
+        check_training(arguments)
         check_seed_of_processes(seed, trainer_kwargs.get("strategy"))
         self.seed_ = resolve_seed(seed)
-        if n_restarts < 1:
-            raise ValueError(f"n_restarts={n_restarts} must be at least 1.")
-        self._check_cells()
         batches = self._open_datamodule(arguments)
         checkpoint = self._open_checkpoint(arguments)
-        if train_size is None and validation_size is None:
-            train_size = 0.9 if early_stopping else 1.0
+        if train_size is None:
+            is_told = validation_size is not None
+            train_size = 1.0 - validation_size if is_told else (0.9 if early_stopping else 1.0)
         with seeded(self.seed_):
             if batches is None:
                 split = self._split_cells(
@@ -150,6 +153,11 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
             else:
                 split = [batches.train_idx, batches.val_idx, batches.test_idx]
                 cells = np.arange(self.adata.n_obs)
+            if early_stopping and not len(split[1]):
+                raise ValueError(
+                    f"early_stopping=True takes validation cells, and train_size={train_size} of "
+                    f"{self.adata.n_obs} cells leaves none: make it smaller."
+                )
             plan_kwargs = dict(plan_kwargs or {})
             if not self.is_query_:
                 refresher = self._refresher(cells, len(split[0]))
@@ -160,11 +168,13 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
                     quiet = trainer_kwargs.get("enable_progress_bar") is False
                     with seeded(self._start_seed(init)):
                         self._start(cells, init, n_restarts, refresher, quiet=quiet)
+            if max_epochs is None:
+                max_epochs = default_max_epochs(len(split[0]))
             # Lightning leaves the mode as it finds it, and a trained model rests in eval mode.
             self.module.train()
             stop = GracefulStop()
             guard = FiniteGuard()
-            callbacks = [*(trainer_kwargs.get("callbacks") or []), stop, guard]
+            callbacks = [*callbacks_of(trainer_kwargs), stop, guard]
             if checkpoint is not None:
                 self._begin_checkpoint(checkpoint)
                 callbacks.append(checkpoint)
@@ -175,7 +185,7 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
                     # LayerNorm has no trouble with a last minibatch of one or two cells.
                     warnings.filterwarnings("ignore", message="Last batch will have a small size")
                     super().train(
-                        max_epochs=max_epochs or default_max_epochs(len(split[0])),
+                        max_epochs=max_epochs,
                         accelerator=accelerator,
                         devices=devices,
                         batch_size=batch_size,
@@ -198,6 +208,7 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
         """Raise ValueError if there are too few cells to train on."""
         if self.adata is None:
             raise ValueError("The model has no data: load it with adata=... to train it.")
+        self._check_own_data()
         if self.adata.n_obs < 2 and not self.is_query_:
             raise ValueError(
                 f"adata has {self.adata.n_obs} cell(s); at least 2 are needed to order them. "
