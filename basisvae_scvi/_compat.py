@@ -36,7 +36,7 @@ def known_manager(model, adata):
 
 
 def forget_cells(model, adata) -> None:
-    """Let a model know no longer of an AnnData; one that was loaded without data has none again."""
+    """Let a model know no longer of an AnnData; one loaded without data has none again."""
     for store in (
         type(model)._per_instance_manager_store.get(model.id, {}),
         type(model)._setup_adata_manager_store,

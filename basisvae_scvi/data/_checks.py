@@ -136,7 +136,8 @@ def check_counts(
         return
     looks_like = " (it looks log-normalised)" if largest < 30 else ""
     raise ValueError(
-        f"{location} contains non-integer values{looks_like}, but the likelihood is one for counts. "
+        f"{location} contains non-integer values{looks_like}, but the likelihood is one for "
+        "counts. "
         + (
             cure
             or "Name the raw counts with layer=..., use gene_likelihood='gaussian', or pass "
