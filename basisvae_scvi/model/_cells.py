@@ -78,6 +78,7 @@ class CellsMixin:
         check_at_least(mc_samples, 1, "mc_samples")
         if batch_size is not None:
             check_at_least(batch_size, 1, "batch_size")
+            batch_size = int(batch_size)  # torch takes no numpy's
         restore = slice(None)
         if dataloader is None:
             adata = self._validate_anndata(adata)

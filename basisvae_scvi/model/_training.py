@@ -170,6 +170,7 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
                         self._start(cells, init, n_restarts, refresher, quiet=quiet)
             if max_epochs is None:
                 max_epochs = default_max_epochs(len(split[0]))
+            max_epochs, batch_size = int(max_epochs), int(batch_size)  # torch takes no numpy's
             # Lightning leaves the mode as it finds it, and a trained model rests in eval mode.
             self.module.train()
             stop = GracefulStop()

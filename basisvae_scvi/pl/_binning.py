@@ -180,11 +180,11 @@ def _library(matrix, columns: np.ndarray, location: str, annotation: Annotation)
             largest = max(largest, float(values.max()))
             is_whole = is_whole and bool((values == np.rint(values)).all())
     if smallest < 0 or not (is_whole or takes_fractions):
-        what = "logged" if smallest >= 0 and largest < 30 else "normalised or scaled"
-        raise ValueError(
-            f"{location} no longer holds counts (the values look {what}), but the model is one of "
-            f"counts. {_NAME_LAYER}"
+        fractions = (
+            f"values that are not whole (they look {'logged' if largest < 30 else 'scaled'})"
         )
+        what = "negative values" if smallest < 0 else fractions
+        raise ValueError(f"{location} has {what}, but the model is one of counts. {_NAME_LAYER}")
     return np.concatenate(sums)
 
 

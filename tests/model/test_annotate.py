@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
-from scipy import sparse
 from model_helpers import fit, small_counts, twin
+from scipy import sparse
 
 from basisvae_scvi import __version__
 from basisvae_scvi.model._annotate import annotate
@@ -249,7 +249,9 @@ def test_cells_that_were_not_modelled_are_encoded_with_the_genes_of_the_model(bi
     others = whole[1::2, 1::2].copy()
     np.testing.assert_array_equal(z[1::2], model.get_latent_representation(others))
     np.testing.assert_allclose(whole.obs["basisvae_pseudotime"][::2], model.get_pseudotime())
-    np.testing.assert_allclose(whole.obs["basisvae_pseudotime"][1::2], model.get_pseudotime(others))
+    np.testing.assert_allclose(
+        whole.obs["basisvae_pseudotime"][1::2], model.get_pseudotime(others)
+    )
 
 
 def test_genes_that_were_not_modelled_get_nan(bigger):

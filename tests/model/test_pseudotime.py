@@ -97,9 +97,7 @@ def test_a_part_of_the_cells_keeps_its_pseudotime(fitted, time):
     late = fitted.adata[(time > 0.6).to_numpy()].copy()
     np.testing.assert_allclose(fitted.get_pseudotime(late), time[late.obs_names], atol=1e-6)
     fitted.annotate(late)
-    np.testing.assert_allclose(
-        late.obs["basisvae_pseudotime"], time[late.obs_names], atol=1e-6
-    )
+    np.testing.assert_allclose(late.obs["basisvae_pseudotime"], time[late.obs_names], atol=1e-6)
 
 
 def test_new_cells_have_the_pseudotime_of_the_models_range(fitted, time):
