@@ -2,19 +2,53 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
+
 import numpy as np
 import pandas as pd
 from anndata import AnnData
+from scvi.model.base import RNASeqMixin, VAEMixin
 
 from basisvae_scvi.data import DEFAULT_KEY
 
 from ._annotate import annotate
+from ._arguments import check_at_least
 from ._cells import CellsMixin
 from ._genes import GenesMixin
 
 
+def _counting(method: Callable, *numbers: str) -> Callable:
+    """A method of scvi-tools for which 0 draws, or 0 cells a step, are no number."""
+    signature = inspect.signature(method)
+
+    @wraps(method)
+    def checked(*args, **kwargs):
+        given = signature.bind(*args, **kwargs).arguments
+        for name in numbers:
+            if given.get(name) is not None:
+                check_at_least(given[name], 1, name)
+        return method(*args, **kwargs)
+
+    return checked
+
+
 class AccessorsMixin(CellsMixin, GenesMixin):
     """Accessors of cells and genes."""
+
+    get_elbo = _counting(VAEMixin.get_elbo, "batch_size")
+    get_marginal_ll = _counting(VAEMixin.get_marginal_ll, "n_mc_samples", "batch_size")
+    get_reconstruction_error = _counting(VAEMixin.get_reconstruction_error, "batch_size")
+    get_normalized_expression = _counting(
+        RNASeqMixin.get_normalized_expression, "n_samples", "n_samples_overall", "batch_size"
+    )
+    posterior_predictive_sample = _counting(
+        RNASeqMixin.posterior_predictive_sample, "n_samples", "batch_size"
+    )
+    get_likelihood_parameters = _counting(
+        RNASeqMixin.get_likelihood_parameters, "n_samples", "batch_size"
+    )
 
     def annotate(
         self,

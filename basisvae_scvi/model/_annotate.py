@@ -62,7 +62,7 @@ def annotate(
                 del container[name]
     target.obsm[keys.latent] = z
     if model.module.n_latent == 1:
-        target.obs[keys.pseudotime] = model._to_pseudotime(z[:, 0])
+        target.obs[keys.pseudotime] = model.to_pseudotime(z[:, 0])
     for name in ("assignment", "shift", "scale"):
         target.varm[getattr(keys, name)] = genes[name]
     clusters = genes["clusters"]

@@ -144,15 +144,32 @@ class CellsMixin:
             )
         cells = self._validate_anndata(adata)
         z = self.get_latent_representation(cells)[:, 0]
-        time = self._to_pseudotime(z)
+        time = self.to_pseudotime(z)
         if root is not None and self._root_sign(cells, z, root) < 0:
             time = 1.0 - time
         return pd.Series(time, index=cells.obs_names, name="pseudotime")
 
-    def _to_pseudotime(self, z: np.ndarray) -> np.ndarray:
-        """Where oriented ``z`` ``(N,)`` lies in the range of the cells fitted to, 0 to 1."""
+    def to_pseudotime(self, z: np.ndarray) -> np.ndarray:
+        """Pseudotime of places along z, as of a cell that is there.
+
+        Parameters
+        ----------
+        z
+            Places, of any shape, oriented as :meth:`orient` says.
+
+        Returns
+        -------
+        float64, from 0 for the first to 1 for the last of the cells that the model was fitted to.
+
+        Examples
+        --------
+        >>> z = model.get_latent_representation()[:, 0]
+        >>> bool((model.to_pseudotime(z) == model.get_pseudotime()).all())
+        True
+        """
+        self._check_if_trained(warn=False)
         low, high = np.sort(self.orientation_ * np.asarray(self.latent_range_, dtype=np.float64))
-        z = z.astype(np.float64)
+        z = np.asarray(z, dtype=np.float64)
         time = (z - low) / (high - low) if high > low else np.zeros_like(z)
         return np.clip(time, 0.0, 1.0)
 

@@ -22,6 +22,8 @@ from basisvae_scvi.data import (
     shortened,
 )
 
+from ._registered import known_categories
+
 if TYPE_CHECKING:
     from ._model import BasisVAE
 
@@ -151,7 +153,8 @@ def _temporarily_known(model: BasisVAE, work: AnnData, location: str) -> Iterato
     try:
         model._check_new(work, location)
         if model.adata_manager is not None:
-            register_cells(model, work)
+            with known_categories():
+                register_cells(model, work)
         yield
     finally:
         if known_manager(model, work) is not None:

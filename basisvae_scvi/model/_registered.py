@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
@@ -27,6 +30,20 @@ _GIVE_BACK = (
 )
 _COLUMNS = ("batch_key", "size_factor_key")
 _LISTS = ("categorical_covariate_keys", "continuous_covariate_keys")
+
+
+@contextmanager
+def known_categories() -> Iterator[None]:
+    """Name the cure where scvi-tools finds a batch or another category that the model lacks."""
+    try:
+        yield
+    except ValueError as error:
+        if any(text in str(error) for text in _UNKNOWN_CATEGORY):
+            raise ValueError(
+                f"{error} A batch or covariate value is new to the model: map the cells with "
+                "BasisVAE.load_query_data(adata, model) and train that for a few epochs."
+            ) from error
+        raise
 
 
 class RegisteredMixin:
@@ -59,15 +76,8 @@ class RegisteredMixin:
             self._check_unchanged(manager, cure)
         else:
             self._check_new(target)
-        try:
+        with known_categories():
             return super()._validate_anndata(adata, copy_if_view=copy_if_view)
-        except ValueError as error:
-            if any(text in str(error) for text in _UNKNOWN_CATEGORY):
-                raise ValueError(
-                    f"{error} A batch or covariate value is new to the model: map the cells with "
-                    "BasisVAE.load_query_data(adata, model) and train that for a few epochs."
-                ) from error
-            raise
 
     def _check_own_data(self) -> None:
         """Raise ValueError unless the model's data are those that were registered."""
@@ -82,6 +92,8 @@ class RegisteredMixin:
 
         ``location`` is where the user has the values, if not where the model reads them.
         """
+        if not adata.n_obs:
+            raise ValueError("adata has no cells; was it subset by mistake?")
         check_same_genes(adata.var_names, self.get_var_names())
         layer = self._setup_argument("layer")
         check_layer(adata, layer)

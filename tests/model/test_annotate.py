@@ -438,3 +438,13 @@ def test_an_annotated_slice_keeps_rows_together(fitted, annotated):
     np.testing.assert_array_equal(
         part.varm["basisvae_shift"], fitted.get_shifts().loc[["gene5", "gene2"]]
     )
+
+
+def test_cells_of_an_unknown_batch_are_refused_with_the_cure_though_others_are_known(
+    fitted_batches,
+):
+    new = small_counts(10, 20, seed=5)
+    new.obs_names, new.obs["batch"] = [f"new{i}" for i in range(10)], "other"
+    both = ad.concat([fitted_batches.adata[:30], new])
+    assert_refused(fitted_batches, both, r"load_query_data\(adata, model\)")
+    fitted_batches.annotate(both[:30].copy())

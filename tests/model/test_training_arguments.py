@@ -150,6 +150,23 @@ def test_none_of_something_is_not_all_of_it(fitted, arguments, message):
         fitted.get_latent_representation(**arguments)
 
 
+@pytest.mark.parametrize(
+    ("method", "argument"),
+    [
+        ("get_elbo", "batch_size"),
+        ("get_marginal_ll", "n_mc_samples"),
+        ("get_normalized_expression", "n_samples"),
+        ("get_normalized_expression", "n_samples_overall"),
+        ("posterior_predictive_sample", "n_samples"),
+        ("get_likelihood_parameters", "n_samples"),
+        ("get_reconstruction_error", "batch_size"),
+    ],
+)
+def test_no_draws_are_refused_by_every_method(fitted, method, argument):
+    with pytest.raises(ValueError, match=f"{argument}=0 must be a whole number of at least 1"):
+        getattr(fitted, method)(**{argument: 0})
+
+
 @pytest.mark.parametrize("kind", [str, pathlib.Path])
 def test_every_path_is_text_or_a_path(fitted, tmp_path, kind):
     """Those of saved models; other files have tests of their own."""
