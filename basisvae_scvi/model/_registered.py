@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -59,6 +60,42 @@ class RegisteredMixin:
         """
         state = self.registry[FIELD_REGISTRIES_KEY][REGISTRY_KEYS.X_KEY][STATE_REGISTRY_KEY]
         return np.array([str(name) for name in state["column_names"]], dtype=object)
+
+    def save(
+        self,
+        dir_path: str | os.PathLike,
+        prefix: str | None = None,
+        overwrite: bool = False,
+        save_anndata: bool = False,
+        **kwargs,
+    ) -> None:
+        """Save the model; see :meth:`scvi.model.base.BaseModelClass.save`.
+
+        Parameters
+        ----------
+        dir_path, prefix, overwrite, **kwargs
+            As in scvi-tools.
+        save_anndata
+            Whether to save the data, too.
+
+        Raises
+        ------
+        ValueError
+            If the folder is there and ``overwrite`` is not set, or the data to be saved have
+            changed since they were registered.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     model.save(Path(folder) / "saved")
+        ...     sorted(path.name for path in (Path(folder) / "saved").iterdir())
+        ['model.pt']
+        """
+        if save_anndata and self.adata is not None:
+            self._check_own_data()
+        super().save(os.fspath(dir_path), prefix, overwrite, save_anndata, **kwargs)
 
     def _validate_anndata(
         self, adata: AnnData | None = None, copy_if_view: bool = True

@@ -137,6 +137,7 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
         arguments = {name: value for name, value in locals().items() if name != "self"}
         self._check_cells()
         check_training(arguments)
+        trainer_kwargs["callbacks"] = callbacks_of(trainer_kwargs)
         check_seed_of_processes(seed, trainer_kwargs.get("strategy"))
         self.seed_ = resolve_seed(seed)
         batches = self._open_datamodule(arguments)
@@ -175,7 +176,7 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
             self.module.train()
             stop = GracefulStop()
             guard = FiniteGuard()
-            callbacks = [*callbacks_of(trainer_kwargs), stop, guard]
+            callbacks = [*(trainer_kwargs.get("callbacks") or []), stop, guard]
             if checkpoint is not None:
                 self._begin_checkpoint(checkpoint)
                 callbacks.append(checkpoint)
