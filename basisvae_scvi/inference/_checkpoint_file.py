@@ -45,6 +45,11 @@ class CheckpointFile:
         # One name for all runs: what a killed one leaves is written over by the next.
         return self.path.with_name(f".{FILE_NAME}.partial")
 
+    @property
+    def kept(self) -> str | None:
+        """What a message says of the file, ``None`` if there is none."""
+        return f"{self.path}, from which the same call goes on" if self.path.is_file() else None
+
     def read(self) -> dict[str, Any] | None:
         """State of the file, ``None`` if there is no file.
 
@@ -100,7 +105,7 @@ class CheckpointFile:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(self._temporary, self.path)
-        except OSError:
+        except BaseException:  # Ctrl-C and signals too
             with contextlib.suppress(OSError):
                 self._temporary.unlink(missing_ok=True)
             raise

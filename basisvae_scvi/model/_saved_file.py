@@ -13,7 +13,9 @@ from types import SimpleNamespace
 import torch
 from scvi.model.base import ArchesMixin
 
+from basisvae_scvi._quiet import quiet_libraries
 from basisvae_scvi._version import __version__
+from basisvae_scvi.inference import one_process
 
 # What the parts of a saved model are built with: tensors, arrays, tables and plain containers.
 _BUILDERS = {
@@ -140,7 +142,8 @@ def checked_file(source, prefix: str | None, trust_file: bool) -> Iterator[None]
         check_saved_file(Path(source) / f"{prefix or ''}model.pt")
     token = _is_trusted.set(True)  # checked once is enough
     try:
-        yield
+        with quiet_libraries(), one_process():
+            yield
     except (KeyError, RuntimeError, TypeError) as error:
         if not _comes_from_loading(error):
             raise
