@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from basisvae_scvi._termination import Terminated
 
@@ -158,7 +157,6 @@ class TrainingCheckpoint(Callback):
                 stacklevel=2,
             )
 
-    @rank_zero_only
     def _write(self, state: dict[str, Any]) -> None:
         begin = time.monotonic()
         self.file.write({**self._fixed, **state})
