@@ -17,7 +17,7 @@ class InputKind(Enum):
     h5ad = "an h5ad file"
     zarr = "a zarr folder"
     tenx_h5 = "a 10x h5 file"
-    tenx_mtx = "a 10x matrix"
+    tenx_mtx = "a 10x mtx folder"
 
 
 def matrix_files(folder: Path) -> list[Path]:

@@ -81,7 +81,8 @@ class CheckpointFile:
             state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
         except Exception as error:  # torch and pickle raise errors of many types
             raise ValueError(
-                f"{self.path} holds what no checkpoint needs; delete it or name another folder."
+                f"{self.path} cannot be read with torch {torch.__version__}, or holds what no "
+                "checkpoint needs; delete it or name another folder."
             ) from error
         return _decode(state)
 

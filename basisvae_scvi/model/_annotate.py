@@ -12,6 +12,7 @@ from basisvae_scvi._version import __version__
 from basisvae_scvi.data import Keys
 
 from ._certainty import describe_certainty, describe_restarts
+from ._depth import describe_depth
 
 if TYPE_CHECKING:
     from ._model import BasisVAE
@@ -47,6 +48,8 @@ def annotate(
     known = describe_certainty(model, tables, keys, intervals=intervals)
     certainty = {name: values.reindex(target.var_names) for name, values in known.items()}
     uns = _run_description(model, tables["clusters"]["shift"]) | describe_restarts(model)
+    if not model.is_query_ and (depth := describe_depth(model)):
+        uns["depth"] = depth
     # An earlier fit under the same key may have left what this one does not write.
     for attribute, names in keys.optional.items():
         container = getattr(target, attribute)
