@@ -1,6 +1,6 @@
 """Is the order one of sequencing depth? Cells thinned to one depth tell, placed again.
 
-Blood cells grow as they mature, so an order that follows the counts of the cells may well be right.
+Blood cells grow as they mature, so an order that follows the counts of cells may well be right.
 If it is one of depth alone, nothing is left of it once every cell has the same number of counts.
 """
 
