@@ -6,15 +6,15 @@ import warnings
 from anndata import AnnData
 
 from basisvae_scvi import BasisVAE
+from basisvae_scvi._quiet import quiet_libraries
+from basisvae_scvi.inference import TrainingProgress
 
 from ._device import check_accelerator, limit_threads
 from ._errors import EXIT_INTERRUPTED, CommandError
 from ._files import read_anndata, strip_leftovers, write_anndata
 from ._genes import hide_size_factors
-from ._log import silent_libraries
 from ._metrics import write_metrics
 from ._outcome import Outcome
-from ._progress import TrainingProgress
 from ._run_info import Stopwatch, run_info, run_info_path, write_run_info
 from ._saved_model import fitting_cells, load_registry
 from ._settings import ProjectSettings
@@ -39,7 +39,7 @@ def project(settings: ProjectSettings, line: str) -> int:
     Exit status.
     """
     watch = Stopwatch()
-    with Staging(overwrite=settings.overwrite) as staging, silent_libraries():
+    with Staging(overwrite=settings.overwrite) as staging, quiet_libraries():
         output = staging.claim(settings.output, is_zarr)
         cells = settings.tables and staging.claim(settings.tables / "cells.tsv")
         metrics = settings.metrics and staging.claim(settings.metrics)
@@ -77,7 +77,7 @@ def place_cells(adata: AnnData, settings: ProjectSettings) -> Outcome:
         accelerator=settings.accelerator.value,
         trust_file=settings.trust_model,
     )
-    progress = TrainingProgress(quiet=settings.quiet)
+    progress = TrainingProgress(silent=settings.quiet)
     n_new = query.module.n_batch - query.n_known_batches_
     if n_new:
         logger.info("Learning the offsets of %d new batches", n_new)
@@ -101,6 +101,6 @@ def _train(query: BasisVAE, settings: ProjectSettings, progress: TrainingProgres
             seed=settings.seed,
             accelerator=settings.accelerator.value,
             batch_size=settings.batch_size,
-            enable_progress_bar=False,
+            enable_progress_bar=not settings.quiet,
             callbacks=[progress],
         )

@@ -12,6 +12,7 @@ from basisvae_scvi._version import __version__
 from basisvae_scvi.data import Keys, check_layer, matrix_total
 
 from ._certainty import describe_certainty, describe_restarts
+from ._depth import describe_depth
 from ._placing import place
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def annotate(
     z = place(model, source, layer, own)
     uns = _run_description(model, tables["clusters"]["shift"]) | describe_restarts(model)
     uns["params"] |= _data_description(source, layer, tables["assignment"].index)
+    if not model.is_query_ and (depth := describe_depth(model)):
+        uns["depth"] = depth
     target = source.copy() if copy else source
     # An earlier fit under the same key may have left what this one does not write.
     for attribute, names in keys.optional.items():

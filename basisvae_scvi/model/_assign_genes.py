@@ -190,6 +190,7 @@ class AssignGenesMixin:
             n_tasks=len(starts),
             n_jobs=n_jobs,
             description="Assigning genes",
+            unit="block",
             silent=silent,
         )
         found = self._gene_assignments(fits, adata.var_names[columns])

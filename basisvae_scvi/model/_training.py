@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
 
+from basisvae_scvi._quiet import quiet_libraries
 from basisvae_scvi.data import CellBlocks, CellSplitter
 from basisvae_scvi.inference import (
     AssignmentRefresher,
     FiniteGuard,
     GracefulStop,
+    Runner,
+    processes_asked_for,
+    raising_errors,
     survive_interrupt,
+    with_progress,
 )
 
 from ._checkpoint import CheckpointMixin
@@ -42,6 +46,7 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
     """Training and refreshes of q(w)."""
 
     _data_splitter_cls = CellSplitter
+    _train_runner_cls = Runner
 
     def train(
         self,
@@ -145,7 +150,7 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
         if train_size is None:
             is_told = validation_size is not None
             train_size = 1.0 - validation_size if is_told else (0.9 if early_stopping else 1.0)
-        with seeded(self.seed_):
+        with self._ending_orderly(checkpoint), quiet_libraries(), seeded(self.seed_):
             if batches is None:
                 split = self._split_cells(
                     train_size, validation_size, shuffle_set_split, batch_size
@@ -166,7 +171,7 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
                 if self._search_knows_all:
                     plan_kwargs.setdefault("refresh_every", None)
                 if not (self.is_trained_ or (checkpoint and checkpoint.is_resumed)):
-                    quiet = trainer_kwargs.get("enable_progress_bar") is False
+                    quiet = not trainer_kwargs.get("enable_progress_bar", True)
                     with seeded(self._start_seed(init)):
                         self._start(cells, init, n_restarts, refresher, quiet=quiet)
             if max_epochs is None:
@@ -176,16 +181,18 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
             self.module.train()
             stop = GracefulStop()
             guard = FiniteGuard()
-            callbacks = [*(trainer_kwargs.get("callbacks") or []), stop, guard]
+            callbacks = [*with_progress(trainer_kwargs), stop, guard]
             if checkpoint is not None:
                 self._begin_checkpoint(checkpoint)
                 callbacks.append(checkpoint)
             trainer_kwargs["callbacks"] = callbacks
             trainer_kwargs.setdefault("check_val_every_n_epoch", 1 if len(split[1]) else None)
             try:
-                with survive_interrupt(stop), warnings.catch_warnings():
-                    # LayerNorm has no trouble with a last minibatch of one or two cells.
-                    warnings.filterwarnings("ignore", message="Last batch will have a small size")
+                with (
+                    survive_interrupt(stop),
+                    raising_errors(self),
+                    processes_asked_for(devices, trainer_kwargs) as trainer_kwargs,
+                ):
                     super().train(
                         max_epochs=max_epochs,
                         accelerator=accelerator,
@@ -221,15 +228,13 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
         self, train_size, validation_size, shuffle: bool, batch_size: int
     ) -> list[np.ndarray]:
         """Indices of training, validation and test cells."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Last batch will have a small size")
-            splitter = CellSplitter(
-                self.adata_manager,
-                train_size=train_size,
-                validation_size=validation_size,
-                shuffle_set_split=shuffle,
-                batch_size=batch_size,
-            )
+        splitter = CellSplitter(
+            self.adata_manager,
+            train_size=train_size,
+            validation_size=validation_size,
+            shuffle_set_split=shuffle,
+            batch_size=batch_size,
+        )
         splitter.setup()
         return [np.asarray(s) for s in (splitter.train_idx, splitter.val_idx, splitter.test_idx)]
 

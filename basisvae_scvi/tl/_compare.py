@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from scvi.utils import track
 
 from basisvae_scvi._compat import register_cells
+from basisvae_scvi._progress import track
 from basisvae_scvi.data import check_layer
 from basisvae_scvi.model import BasisVAE
 
@@ -124,14 +124,16 @@ def compare(
         "latent_prior_key": latent_prior_key,
     }
     training = {"max_epochs": max_epochs, "seed": seed, **(train_kwargs or {})}
-    quiet = training.get("enable_progress_bar") is False
+    quiet = not training.get("enable_progress_bar", True)
     training.setdefault("enable_progress_bar", False)
     work = light_copy(adata, layer)
     _check_combinations(work, setup, combinations, model_kwargs)
     tasks = list(product(combinations, folds))
     results = [
         _judge(work, fold, setup, {**model_kwargs, **varied}, training, n_samples)
-        for varied, fold in track(tasks, description="Comparing settings", disable=quiet)
+        for varied, fold in track(
+            tasks, "Comparing settings", total=len(tasks), unit="fit", silent=quiet
+        )
     ]
     per_combination = [results[i : i + n_folds] for i in range(0, len(results), n_folds)]
     return _table(combinations, per_combination)
