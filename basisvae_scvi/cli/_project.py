@@ -9,10 +9,12 @@ from anndata import AnnData
 from basisvae_scvi import BasisVAE
 from basisvae_scvi.data import Keys
 
+from ._checks import check_free_keys
 from ._device import check_accelerator, limit_threads
 from ._errors import EXIT_INTERRUPTED, CommandError
 from ._files import read_anndata, strip_leftovers, write_anndata
 from ._genes import hide_size_factors
+from ._layers import take_raw
 from ._log import silent_libraries
 from ._metrics import write_metrics
 from ._outcome import Outcome
@@ -73,6 +75,8 @@ def place_cells(adata: AnnData, settings: ProjectSettings) -> Outcome:
             "The model has an observed z (--latent-key) and no encoder: new cells have a place "
             "already. Use fit for them."
         )
+    check_free_keys(adata, settings.key_added)
+    take_raw(adata, settings.layer or registry["setup_args"]["layer"])
     query = BasisVAE.load_query_data(
         fitting_cells(adata, settings, registry),
         str(settings.model_dir),

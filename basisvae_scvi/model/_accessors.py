@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from basisvae_scvi.data import DEFAULT_KEY
+from basisvae_scvi.data import DEFAULT_KEY, Keys, check_free
 
 from ._annotate import annotate
 from ._cells import CellsMixin
@@ -49,7 +49,7 @@ class AccessorsMixin(CellsMixin, GenesMixin):
         adata
             Where to write; by default the model's data. It may have further cells and genes.
         key_added
-            Prefix of all keys.
+            Prefix of all keys. Results of an earlier fit under it are replaced.
         root
             If given, :meth:`orient` the model first.
         intervals
@@ -66,7 +66,8 @@ class AccessorsMixin(CellsMixin, GenesMixin):
         Raises
         ------
         ValueError
-            If ``adata`` shares no cells or no genes with the model.
+            If ``adata`` shares no cells or no genes with the model, or results would replace what
+            is not of a fit.
 
         Examples
         --------
@@ -74,6 +75,8 @@ class AccessorsMixin(CellsMixin, GenesMixin):
         >>> sorted(annotated.varm)
         ['basisvae_assignment', 'basisvae_restarts', 'basisvae_scale', 'basisvae_shift']
         """
+        if (target := self.adata if adata is None else adata) is not None:
+            check_free(target, Keys(key_added))
         if root is not None:
             self.orient(root)
         return annotate(self, adata, key_added=key_added, copy=copy, intervals=intervals)

@@ -14,13 +14,17 @@ from scvi import REGISTRY_KEYS
 from basisvae_scvi._parallel import run_jobs
 from basisvae_scvi.data import (
     ColumnReader,
+    Keys,
     check_binary,
     check_counts,
     check_finite,
+    check_free,
     check_layer,
     check_names,
     check_real,
     describe_location,
+    plain_matrix,
+    pointing_to_counts,
     shortened,
 )
 from basisvae_scvi.inference import FrozenCells, FrozenModel, GeneFit, fit_gene_block
@@ -153,6 +157,8 @@ class AssignGenesMixin:
                 "The model has no data, but assign_genes needs its cells: load the model with "
                 "adata=<the data it was trained on>."
             )
+        if key_added is not None:
+            check_free(adata, Keys(key_added))
         seed = resolve_seed(self.seed_ if seed is None else seed)
         layer = self._setup_argument("layer") if layer == "auto" else layer
         check_layer(adata, layer)
@@ -160,11 +166,13 @@ class AssignGenesMixin:
         columns = _wanted_columns(adata, genes)
         matrix = adata.X if layer is None else adata.layers[layer]
         check_real(matrix, describe_location(layer))
+        matrix = plain_matrix(matrix, describe_location(layer))
         reader = ColumnReader(matrix, _rows_of_cells(adata, self.adata.obs_names), columns)
         size = _block_size(block_size, len(reader.rows))
         starts = range(0, len(columns), size)
-        for start in starts:
-            self._check_values(reader.block(start, start + size), describe_location(layer))
+        with pointing_to_counts(adata, layer):
+            for start in starts:
+                self._check_values(reader.block(start, start + size), describe_location(layer))
         used = self._cells_to_use(max_cells, seed)
         size_factor = self._size_factors(self._matrix())
         with seeded(seed):  # the encoder draws, and the caller's generator is to stay as it is

@@ -7,13 +7,7 @@ from typing import Literal
 import numpy as np
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
-from scvi.data import AnnDataManager
-from scvi.data.fields import (
-    CategoricalJointObsField,
-    CategoricalObsField,
-    NumericalJointObsField,
-    NumericalObsField,
-)
+from scvi.data.fields import NumericalObsField
 from scvi.model.base import (
     ArchesMixin,
     BaseModelClass,
@@ -23,15 +17,17 @@ from scvi.model.base import (
 )
 
 from basisvae_scvi.data import (
+    BatchField,
+    CategoriesField,
+    DataManager,
     MatrixField,
+    NumbersField,
     check_binary,
-    check_categories,
+    check_columns,
     check_counts,
-    check_no_missing,
-    check_numeric,
     check_same_genes,
-    check_size_factors,
     describe_location,
+    pointing_to_counts,
 )
 from basisvae_scvi.inference import BasisVAETrainingPlan
 from basisvae_scvi.likelihood import get_likelihood
@@ -47,9 +43,6 @@ from ._saved_file import SavedFileMixin
 from ._structure import StructureMixin
 from ._training import TrainingMixin
 from ._uncertainty import UncertaintyMixin
-
-# How scvi-tools words a value of a categorical column that it has not seen.
-_UNKNOWN_CATEGORY = ("not found in source registry", "categorical failed")
 
 
 class BasisVAE(
@@ -255,7 +248,8 @@ class BasisVAE(
         Parameters
         ----------
         adata
-            Cells × genes; dense, CSR, CSC, sparse arrays or backed.
+            Cells × genes; dense, sparse, lazy (dask) or backed, and left as they are. Storage
+            makes no difference to the results; lazy matrices are read into memory.
         layer
             Layer with the raw counts; ``None`` for ``adata.X``.
         batch_key
@@ -285,26 +279,28 @@ class BasisVAE(
         >>> adata = bv.datasets.simulate_counts(n_obs=60, n_vars=30, n_batches=2)
         >>> bv.BasisVAE.setup_anndata(adata, batch_key="batch")
         """
+        categorical_covariate_keys = _listed(categorical_covariate_keys)
+        continuous_covariate_keys = _listed(continuous_covariate_keys)
         setup_method_args = cls._get_setup_method_args(**locals())
-        check_categories(adata, batch_key, "batch_key")
-        check_numeric(adata, size_factor_key, "size_factor_key")
-        for key in categorical_covariate_keys or []:
-            check_categories(adata, key, "categorical_covariate_keys")
-        for key in continuous_covariate_keys or []:
-            check_numeric(adata, key, "continuous_covariate_keys")
-            check_no_missing(adata, key, "continuous_covariate_keys")
-        if size_factor_key is not None:
-            check_size_factors(adata.obs[size_factor_key].to_numpy(), size_factor_key)
+        check_columns(
+            adata,
+            batch_key=batch_key,
+            size_factor_key=size_factor_key,
+            categorical_covariate_keys=categorical_covariate_keys,
+            continuous_covariate_keys=continuous_covariate_keys,
+            latent_key=latent_key,
+            latent_prior_key=latent_prior_key,
+        )
         fields = [
             MatrixField(REGISTRY_KEYS.X_KEY, layer),
-            CategoricalObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
+            BatchField(REGISTRY_KEYS.BATCH_KEY, batch_key),
             NumericalObsField(REGISTRY_KEYS.SIZE_FACTOR_KEY, size_factor_key, required=False),
-            CategoricalJointObsField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
-            NumericalJointObsField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
+            CategoriesField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
+            NumbersField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
         ]
         if (field := latent_field(adata, latent_key, latent_prior_key)) is not None:
             fields.append(field)
-        manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
+        manager = DataManager(fields=fields, setup_method_args=setup_method_args)
         manager.register_fields(adata, **kwargs)
         cls.register_manager(manager)
 
@@ -312,7 +308,8 @@ class BasisVAE(
         matrix = self._matrix()
         location = describe_location(self._setup_argument("layer"))
         if likelihood.is_count:
-            check_counts(matrix, location, allow_non_integer=allow_non_integer)
+            with pointing_to_counts(self.adata, self._setup_argument("layer")):
+                check_counts(matrix, location, allow_non_integer=allow_non_integer)
         elif likelihood.name == "bernoulli":
             check_binary(matrix, location)
         n_vars, n_basis = matrix.shape[1], self.init_params_["non_kwargs"]["n_basis"]
@@ -352,12 +349,9 @@ class BasisVAE(
         """As in scvi-tools, and genes must be the model's, in its order."""
         if adata is not None:
             check_same_genes(adata.var_names, self.get_var_names())
-        try:
-            return super()._validate_anndata(adata, copy_if_view=copy_if_view)
-        except ValueError as error:
-            if any(text in str(error) for text in _UNKNOWN_CATEGORY):
-                raise ValueError(
-                    f"{error} A batch or covariate value is new to the model: map the cells with "
-                    "BasisVAE.load_query_data(adata, model) and train that for a few epochs."
-                ) from error
-            raise
+        return super()._validate_anndata(adata, copy_if_view=copy_if_view)
+
+
+def _listed(keys: list[str] | str | None) -> list[str] | None:
+    """Names of columns as a list, where one was given alone."""
+    return [keys] if isinstance(keys, str) else keys

@@ -8,7 +8,14 @@ import numpy as np
 from anndata import AnnData
 from scipy import sparse
 
-from basisvae_scvi.data import check_obs_key, describe_location, iter_rows, to_dense
+from basisvae_scvi.data import (
+    check_layer,
+    describe_location,
+    iter_rows,
+    plain_matrix,
+    read_numbers,
+    to_dense,
+)
 from basisvae_scvi.get import Annotation
 
 COUNT_LIKELIHOODS = ("zinb", "nb", "poisson")
@@ -124,17 +131,9 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 
 
 def _matrix(adata: AnnData, layer: str | None):
-    if layer is None:
-        if adata.X is None:
-            raise ValueError("adata.X is empty; name the matrix with layer=...")
-        return adata.X
-    if layer not in adata.layers:
-        listed = ", ".join(map(str, adata.layers)) or "none"
-        raise KeyError(
-            f"layer={layer!r} is not in adata.layers; there are: {listed}. Name the layer with "
-            "the data that the model was fitted to with layer=..."
-        )
-    return adata.layers[layer]
+    check_layer(adata, layer)
+    matrix = adata.X if layer is None else adata.layers[layer]
+    return plain_matrix(matrix, describe_location(layer))
 
 
 def _indicator(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> sparse.csr_matrix:
@@ -157,8 +156,7 @@ def _size_factors(
         return np.ones(adata.n_obs)
     key = annotation.parameter("size_factor_key") if size_factor_key is None else size_factor_key
     if key is not None:
-        check_obs_key(adata, key, "size_factor_key")
-        return adata.obs[key].to_numpy(dtype=np.float64)
+        return read_numbers(adata, key, "size_factor_key")
     columns = adata.var_names.get_indexer(annotation.genes.index)
     sums = [np.asarray(block[:, columns].sum(axis=1)).ravel() for _, block in iter_rows(matrix)]
     library = np.concatenate(sums).astype(np.float64)

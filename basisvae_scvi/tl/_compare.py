@@ -13,7 +13,7 @@ from anndata import AnnData
 from scvi.utils import track
 
 from basisvae_scvi._compat import register_cells
-from basisvae_scvi.data import check_layer
+from basisvae_scvi.data import check_layer, pointing_to_counts
 from basisvae_scvi.model import BasisVAE
 
 from ._basisvae import light_copy
@@ -125,10 +125,11 @@ def compare(
     training.setdefault("enable_progress_bar", False)
     work = light_copy(adata, layer)
     tasks = list(product(combinations, folds))
-    results = [
-        _judge(work, fold, setup, {**model_kwargs, **varied}, training, n_samples)
-        for varied, fold in track(tasks, description="Comparing settings", disable=quiet)
-    ]
+    with pointing_to_counts(adata, layer):
+        results = [
+            _judge(work, fold, setup, {**model_kwargs, **varied}, training, n_samples)
+            for varied, fold in track(tasks, description="Comparing settings", disable=quiet)
+        ]
     per_combination = [results[i : i + n_folds] for i in range(0, len(results), n_folds)]
     return _table(combinations, per_combination)
 
