@@ -38,7 +38,9 @@ def test_a_key_carries_the_prefix(name, key_added):
 
 def test_no_key_is_left_out_of_the_list_above():
     properties = {name for name, v in vars(Keys).items() if isinstance(v, property)}
-    assert properties - {"optional"} == set(EXPECTED)
+    assert properties - {"optional", "places"} == set(EXPECTED)
+    every = {name for names in Keys("run2").places.values() for name in names}
+    assert every == {name.format("run2") for name in EXPECTED.values()}
     optional = {name for names in Keys("run2").optional.values() for name in names}
     assert optional < {name.format("run2") for name in EXPECTED.values()}
 
