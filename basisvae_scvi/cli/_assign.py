@@ -79,10 +79,10 @@ def assign_genes(settings: AssignSettings):
     )
     check_free_keys(adata, settings.key_added)
     layer = model.registry["setup_args"]["layer"] if settings.layer is None else settings.layer
-    take_raw(adata, layer)
+    take_raw(adata, layer, backed=settings.backed)
     chosen_matrix(adata, layer)
     logger.info("Assigning %d genes", len(settings.genes or adata.var_names))
-    with counts_wanted(adata, layer):
+    with counts_wanted(adata, layer, is_settled=True):
         found = model.assign_genes(
             adata,
             layer=layer,

@@ -73,7 +73,7 @@ def fit_and_write(settings: ModelSettings, load: Callable[[], AnnData], line: st
 def fit_anndata(adata: AnnData, settings: ModelSettings) -> Outcome:
     """Fit the model and annotate ``adata`` in place."""
     check_data_options(adata, settings, INIT_METHODS)
-    take_raw(adata, settings.layer)
+    take_raw(adata, settings.layer, backed=getattr(settings, "backed", False))
     work = prepare(adata, settings)
     with counts_wanted(adata, settings.layer):
         model = build_model(work, settings)

@@ -20,12 +20,18 @@ from ._errors import CommandError, list_some
 RAW = "raw"
 
 
-def take_raw(adata: AnnData, layer: str | None) -> None:
+def take_raw(adata: AnnData, layer: str | None, *, backed: bool = False) -> None:
     """Make the counts of ``raw`` a layer, where ``raw`` is asked for and no layer is called so.
 
     The layer stays in the output, where figures and reports look for what was modelled.
     """
-    if layer != RAW or RAW in adata.layers or adata.raw is None:
+    if layer != RAW or RAW in adata.layers:
+        return
+    if backed:
+        raise CommandError(
+            "--layer raw: there is no such layer, and raw is read without --backed."
+        )
+    if adata.raw is None:
         return
     missing = adata.var_names.difference(adata.raw.var_names, sort=False)
     if len(missing) or not adata.raw.var_names.is_unique:
@@ -61,14 +67,24 @@ def chosen_matrix(adata: AnnData, layer: str | None, *, whose: str = "--layer"):
 
 
 @contextmanager
-def counts_wanted(adata: AnnData, layer: str | None) -> Iterator[None]:
-    """Let NotCounts say in the words of the shell what to do, and where there are counts."""
+def counts_wanted(
+    adata: AnnData, layer: str | None, *, is_settled: bool = False
+) -> Iterator[None]:
+    """Let NotCounts say in the words of the shell what to do, and where there are counts.
+
+    ``is_settled`` says that the likelihood is that of a saved model.
+    """
     try:
         yield
     except NotCounts as error:
+        others = (
+            "."
+            if is_settled
+            else ", or use --likelihood gaussian, or --allow-non-integer for fractions that are "
+            "meant."
+        )
         raise CommandError(
-            f"{error.problem} Name the raw counts with --layer, or use --likelihood gaussian, or "
-            f"--allow-non-integer for fractions that are meant.{_places(adata, layer)}"
+            f"{error.problem} Name the raw counts with --layer{others}{_places(adata, layer)}"
         ) from error
 
 

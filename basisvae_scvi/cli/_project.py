@@ -76,7 +76,8 @@ def place_cells(adata: AnnData, settings: ProjectSettings) -> Outcome:
             "already. Use fit for them."
         )
     check_free_keys(adata, settings.key_added)
-    take_raw(adata, settings.layer or registry["setup_args"]["layer"])
+    layer = settings.layer or registry["setup_args"]["layer"]
+    take_raw(adata, layer, backed=settings.backed)
     query = BasisVAE.load_query_data(
         fitting_cells(adata, settings, registry),
         str(settings.model_dir),

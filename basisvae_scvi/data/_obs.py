@@ -46,17 +46,22 @@ def read_numbers(adata: AnnData, key: str, argument: str) -> np.ndarray:
     found = numbers(adata.obs[key])
     if found is not None:
         return found
-    try:
-        pd.to_numeric(adata.obs[key].astype(object))
-    except (TypeError, ValueError):
+    if _is_text_of_numbers(adata.obs[key]):
+        cure = f"Convert it: adata.obs[{key!r}] = pandas.to_numeric(adata.obs[{key!r}])."
+    else:
         others = [c for c in adata.obs.columns if numbers(adata.obs[c]) is not None]
         cure = f"Name a column of numbers; there are: {shortened(others, 12) or 'none'}."
-    else:
-        cure = f"Convert it: adata.obs[{key!r}] = pandas.to_numeric(adata.obs[{key!r}])."
     raise ValueError(
         f"{argument}={key!r}: adata.obs[{key!r}] must hold numbers, but holds "
         f"{kind_of(adata.obs[key])}. {cure}"
     )
+
+
+def _is_text_of_numbers(column: pd.Series) -> bool:
+    try:
+        return numbers(pd.to_numeric(column.astype(object))) is not None
+    except (TypeError, ValueError):
+        return False
 
 
 def read_categories(adata: AnnData, key: str, argument: str) -> pd.Series:

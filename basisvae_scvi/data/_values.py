@@ -30,7 +30,7 @@ def _word(kind: type) -> str:
         return "text"
     if issubclass(kind, bool | np.bool_):
         return "True/False"
-    return "numbers" if issubclass(kind, Real) else f"{kind.__name__}s"
+    return "numbers" if issubclass(kind, Real) else f"values of type {kind.__name__}"
 
 
 def _without_type(values: pd.Series) -> pd.Series:
