@@ -204,7 +204,6 @@ MATRICES = {
     ),
     "raw of other genes": Case(_raw(genes=slice(5)), RAW, "raw lacks 7 of the 12 genes of X"),
     "raw where there is none": Case(lambda adata: None, RAW, "'raw' is not in layers"),
-    "raw that stays on disk": Case(_raw(), (*RAW, "--backed"), "without --backed"),
     "text": Case(_as(lambda x: x.toarray().astype(str)), (), "numbers"),
     "complex": Case(_as(lambda x: x.toarray().astype(complex)), (), "numbers"),
     "no X": Case(lambda adata: ad.AnnData(obs=adata.obs, var=adata.var), (), "X is empty"),

@@ -21,10 +21,10 @@ def fit_to(fit, tmp_path):
     """z and φ of a fit of an AnnData."""
 
     def call(adata, *options):
-        adata.write_h5ad(tmp_path / "in.h5ad")
-        result = fit(
-            tmp_path / "in.h5ad", "-o", tmp_path / "x.h5ad", "--overwrite", *FIT, *options
-        )
+        # In one process a file that stays on disk stays open: every input has a name of its own.
+        path = tmp_path / f"in{len(list(tmp_path.glob('in*')))}.h5ad"
+        adata.write_h5ad(path)
+        result = fit(path, "-o", tmp_path / "x.h5ad", "--overwrite", *FIT, *options)
         assert result.status == 0, result.err
         found = ad.read_h5ad(tmp_path / "x.h5ad")
         return found.obsm["X_basisvae"], found.varm["basisvae_assignment"].to_numpy()
@@ -67,7 +67,7 @@ def test_columns_of_nullable_types(fit_to, counts):
     columns = ("--batch-key", "batch", "--size-factor-key", "size", "--root", "is_start")
     options = (*columns, "--continuous-covariate-key", "size", "--n-top-genes", "12")
     expected = fit_to(adata, *options)
-    adata.obs["size"] = pd.array(adata.obs["size"], dtype="Float64")
+    adata.obs["size"] = pd.Categorical(adata.obs["size"])
     adata.obs["is_start"] = pd.array(adata.obs["is_start"], dtype="boolean")
     adata.obs["batch"] = pd.array(adata.obs["batch"], dtype="Int64")
     for found, known in zip(fit_to(adata, *options), expected, strict=True):
@@ -98,7 +98,20 @@ def test_counts_of_raw(fit_to, run, counts, tmp_path, extra):
     assert result.status == 0, result.err
     for command in ("project", "assign"):
         place = ("-o", tmp_path / f"{command}.h5ad", *model, "--quiet", "--accelerator", "cpu")
-        result = run(command, tmp_path / "in.h5ad", *place)
+        result = run(command, tmp_path / "in1.h5ad", *place)
         assert result.status == 0, result.err
     z = ad.read_h5ad(tmp_path / "project.h5ad").obsm["X_basisvae"]
     np.testing.assert_allclose(z, expected[0], atol=1e-5)
+
+
+def test_raw_is_not_read_with_backed(run, counts, tmp_path):
+    adata = ad.read_h5ad(counts)
+    adata.raw = adata
+    adata.write_h5ad(tmp_path / "in.h5ad")
+    options = ("--layer", "raw", "--backed", "--quiet")
+    result = run("fit", tmp_path / "in.h5ad", "-o", tmp_path / "x.h5ad", *options)
+    assert result.status == 1
+    assert (
+        "--layer raw: there is no such layer, and raw is read without --backed." in result.err[-1]
+    )
+    assert not (tmp_path / "x.h5ad").exists()
