@@ -14,7 +14,6 @@ from scvi.data._constants import (
 from scvi.data._constants import (
     _STATE_REGISTRY_KEY as STATE_REGISTRY_KEY,
 )
-from scvi.data._utils import _set_data_in_registry as set_data_in_registry
 from scvi.model.base._archesmixin import _set_params_online_update as set_params_online_update
 
 # Keys that scvi-tools leaves behind in an AnnData (uns and obs).
@@ -66,6 +65,5 @@ __all__ = [
     "known_manager",
     "register_cells",
     "seed_sampler",
-    "set_data_in_registry",
     "set_params_online_update",
 ]

@@ -148,6 +148,21 @@ def _blank(cells=slice(0), genes=slice(0)) -> Callable[[ad.AnnData], None]:
     return edit
 
 
+def _raw(*, x: bool = True, genes=slice(None), layer: bool = False):
+    """Logs in X, or nothing, and the counts in raw."""
+
+    def edit(adata: ad.AnnData) -> None:
+        layers = {"counts": adata.X.copy()} if layer else {}
+        adata.layers.clear()
+        adata.raw = adata[:, genes].copy()
+        adata.X = adata.X.log1p() if x else None
+        for name, matrix in layers.items():
+            adata.layers[name] = matrix
+
+    return edit
+
+
+RAW = ("--layer", "raw")
 COUNTS = ("--layer", "counts")
 GAUSSIAN = ("--likelihood", "gaussian")
 BERNOULLI = ("--likelihood", "bernoulli")
@@ -181,6 +196,14 @@ MATRICES = {
         ("--n-top-genes", "5", "--batch-key", "k"),
         "0 gene(s) vary in batch 'b'",
     ),
+    "logs in X, counts in raw": Case(_raw(), (), "There are counts in raw: --layer raw."),
+    "nothing in X, counts in raw": Case(_raw(x=False), (), "in raw: --layer raw."),
+    "counts in raw, genes chosen": Case(_raw(), ("--n-top-genes", "5"), "in raw: --layer raw."),
+    "logs in X, counts in a layer": Case(
+        _raw(layer=True), (), "There are counts in counts: --layer counts."
+    ),
+    "raw of other genes": Case(_raw(genes=slice(5)), RAW, "raw lacks 7 of the 12 genes of X"),
+    "raw where there is none": Case(lambda adata: None, RAW, "'raw' is not in layers"),
     "text": Case(_as(lambda x: x.toarray().astype(str)), (), "numbers"),
     "complex": Case(_as(lambda x: x.toarray().astype(complex)), (), "numbers"),
     "no X": Case(lambda adata: ad.AnnData(obs=adata.obs, var=adata.var), (), "X is empty"),
@@ -191,6 +214,7 @@ MATRICES = {
     "fewer genes than bases": Case(lambda adata: adata[:, :3].copy(), (), "n_basis=4"),
 }
 GOOD_MATRICES = {
+    "counts in raw": Case(_raw(), RAW, None),
     "csc": Case(_as(sparse.csc_matrix), (), None),
     "dense int16": Case(_as(lambda x: x.toarray().astype(np.int16)), (), None),
     "csr uint64": Case(_as(lambda x: x.astype(np.uint64)), (), None),
@@ -229,6 +253,10 @@ def _obsm(columns: int, value: float | None = None) -> Callable[[ad.AnnData], No
         adata.obsm["k"] = values
 
     return edit
+
+
+def _obsm_named(name: str) -> Callable[[ad.AnnData], None]:
+    return lambda adata: adata.obsm.__setitem__(name, np.ones((adata.n_obs, 2)))
 
 
 def _names(axis: str, names: Callable) -> Callable[[ad.AnnData], None]:
@@ -286,6 +314,19 @@ KEYS = {
     "a cell twice": Case(_names("obs_names", lambda n: ["c", "c", *n[2:]]), (), "obs_names"),
     "a gene twice": Case(_names("var_names", lambda n: ["g", "g", *n[2:]]), (), "var_names"),
     "all genes alike": Case(_names("var_names", lambda n: ["g"] * len(n)), (), "var_names"),
+    "--key-added: someone's embedding": Case(
+        _obsm_named("X_umap"), ("--key-added", "umap"), "obsm['X_umap'] of the input"
+    ),
+    "--key-added: someone's pseudotime": Case(
+        lambda adata: adata.obs.__setitem__("dpt_pseudotime", 0.5),
+        ("--key-added", "dpt"),
+        "obs['dpt_pseudotime'] of the input",
+    ),
+    "--key-added: someone's parameters": Case(
+        lambda adata: adata.uns.__setitem__("umap", {"params": {"a": 1}}),
+        ("--key-added", "umap"),
+        "uns['umap'] of the input",
+    ),
     "a layer twice as text": Case(lambda adata: None, ("--layer", ""), "--layer"),
 }
 GOOD_KEYS = {

@@ -7,10 +7,12 @@ import h5py
 from basisvae_scvi import BasisVAE
 from basisvae_scvi._quiet import quiet_libraries
 
+from ._checks import check_free_keys
 from ._device import check_accelerator, limit_threads
 from ._errors import CommandError
 from ._files import read_anndata, readable, strip_leftovers, write_anndata
 from ._genes import hide_size_factors
+from ._layers import chosen_matrix, counts_wanted, take_raw
 from ._metrics import write_metrics
 from ._outcome import Outcome
 from ._run_info import Stopwatch, run_info, run_info_path, write_run_info
@@ -75,18 +77,23 @@ def assign_genes(settings: AssignSettings):
         accelerator=settings.accelerator.value,
         trust_file=settings.trust_model,
     )
+    check_free_keys(adata, settings.key_added)
+    layer = model.registry["setup_args"]["layer"] if settings.layer is None else settings.layer
+    take_raw(adata, layer, backed=settings.backed)
+    chosen_matrix(adata, layer)
     logger.info("Assigning %d genes", len(settings.genes or adata.var_names))
-    found = model.assign_genes(
-        adata,
-        layer="auto" if settings.layer is None else settings.layer,
-        genes=settings.genes or None,
-        block_size=settings.block_size,
-        n_jobs=settings.threads,
-        max_cells=settings.max_cells,
-        seed=settings.seed,
-        key_added=settings.key_added,
-        silent=settings.quiet,
-    )
+    with counts_wanted(adata, layer, is_settled=True):
+        found = model.assign_genes(
+            adata,
+            layer=layer,
+            genes=settings.genes or None,
+            block_size=settings.block_size,
+            n_jobs=settings.threads,
+            max_cells=settings.max_cells,
+            seed=settings.seed,
+            key_added=settings.key_added,
+            silent=settings.quiet,
+        )
     hide_size_factors(adata, settings)
     strip_leftovers(adata)
     return Outcome(model, adata, 0, False), found

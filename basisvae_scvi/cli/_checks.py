@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from basisvae_scvi._key_names import key_problem
+
 from ._errors import CommandError, UsageError, list_some
 from ._paths import InputKind, check_output, check_report, input_kind, is_same_path
 from ._settings import AssignSettings, FitSettings, LogSettings, ModelSettings, ProjectSettings
@@ -38,8 +40,12 @@ def check_usage(settings: ModelSettings, input_path: Path | None = None) -> None
         )
     if settings.root is not None and settings.n_latent > 1:
         raise UsageError(f"--root needs --n-latent 1, not {settings.n_latent}.")
-    if not settings.key_added or "/" in settings.key_added:
-        raise UsageError(f"--key-added {settings.key_added!r} is empty or has a slash.")
+    _check_key_name(settings.key_added)
+
+
+def _check_key_name(key_added: str) -> None:
+    if problem := key_problem(key_added):
+        raise UsageError(f"--key-added {key_added!r} {problem}.")
 
 
 def _check_checkpoint(folder: Path, taken: list[Path | None]) -> None:
@@ -71,8 +77,7 @@ def check_usage_of_model(settings: ProjectSettings | AssignSettings) -> None:
     check_output(settings.output, settings.input)
     if is_same_path(settings.output, settings.model_dir):
         raise UsageError(f"--output {settings.output} is --model-dir; name another.")
-    if not settings.key_added or "/" in settings.key_added:
-        raise UsageError(f"--key-added {settings.key_added!r} is empty or has a slash.")
+    _check_key_name(settings.key_added)
 
 
 def check_model_dir(folder: Path) -> None:
@@ -88,7 +93,7 @@ def check_model_dir(folder: Path) -> None:
 
 
 def check_data_options(adata, settings: ModelSettings, init_methods: tuple[str, ...]) -> None:
-    """Raise CommandError for columns, a start or a root that do not suit.
+    """Raise an error of the user's for columns, keys, a start or a root that do not suit.
 
     Parameters
     ----------
@@ -99,44 +104,64 @@ def check_data_options(adata, settings: ModelSettings, init_methods: tuple[str, 
     init_methods
         Starts that need no key.
     """
-    _check_numeric(adata, settings)
+    from basisvae_scvi.data import check_columns
+
+    check_free_keys(adata, settings.key_added)
+    names = (
+        "batch_key",
+        "size_factor_key",
+        "categorical_covariate_keys",
+        "continuous_covariate_keys",
+        "latent_key",
+        "latent_prior_key",
+    )
+    check_columns(adata, **{n: getattr(settings, n) for n in names}, naming=option_of)
+    _check_varies(adata, settings.latent_key)
     _check_init(adata, settings.init, init_methods)
     _check_root(adata, settings.root)
 
 
-def _check_numeric(adata, settings: ModelSettings) -> None:
-    from pandas.api.types import is_numeric_dtype
+def option_of(argument: str) -> str:
+    """Option that stands for an argument of ``setup_anndata``."""
+    return f"--{argument.replace('_', '-').removesuffix('s')}"
 
-    columns = {
-        "--size-factor-key": [settings.size_factor_key],
-        "--latent-key": [settings.latent_key],
-        "--latent-prior-key": [settings.latent_prior_key],
-        "--init": [settings.init],
-        "--continuous-covariate-key": settings.continuous_covariate_keys or [],
-    }
-    for option, keys in columns.items():
-        for key in keys:
-            if key in adata.obs and not is_numeric_dtype(adata.obs[key]):
-                numeric = [c for c in adata.obs.columns if is_numeric_dtype(adata.obs[c])]
-                raise CommandError(
-                    f"{option} {key!r} is a column of {adata.obs[key].dtype}, not of numbers; "
-                    f"numbers are in: {list_some(numeric)}."
-                )
-    key = settings.latent_key
-    if key in adata.obs and adata.n_obs > 1 and adata.obs[key].nunique(dropna=False) == 1:
+
+def check_free_keys(adata, key_added: str) -> None:
+    """Raise CommandError where results would replace what is not of a fit."""
+    from basisvae_scvi.data import Keys, taken_keys
+
+    if taken := taken_keys(adata, Keys(key_added)):
         raise CommandError(
-            f"--latent-key {key!r} is the same in every cell, which gives them no order; name "
-            "another, or leave it out to find one."
+            f"--key-added {key_added!r}: {list_some(taken, 3)} of the input would be overwritten "
+            "and is not of BasisVAE; choose another --key-added."
+        )
+
+
+def _check_varies(adata, latent_key: str | None) -> None:
+    from basisvae_scvi.data import read_latent
+
+    if latent_key is None or adata.n_obs < 2:
+        return
+    z = read_latent(adata, latent_key, "--latent-key")
+    if (z == z[0]).all():
+        raise CommandError(
+            f"--latent-key {latent_key!r} is the same in every cell, which gives them no order; "
+            "name another, or leave it out to find one."
         )
 
 
 def _check_init(adata, init: str, init_methods: tuple[str, ...]) -> None:
-    if init not in init_methods and init not in adata.obs and init not in adata.obsm:
+    from basisvae_scvi.data import read_latent
+
+    if init in init_methods:
+        return
+    if init not in adata.obs and init not in adata.obsm:
         raise CommandError(
             f"--init {init!r} is neither one of {', '.join(init_methods)}, nor a column of obs "
             f"({list_some(adata.obs.columns)}), nor a key of obsm "
             f"({list_some(adata.obsm.keys())})."
         )
+    read_latent(adata, init, "--init")
 
 
 def _check_root(adata, root: str | None) -> None:

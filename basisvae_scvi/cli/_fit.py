@@ -18,6 +18,7 @@ from ._device import check_accelerator, limit_threads
 from ._errors import EXIT_INTERRUPTED
 from ._files import read_anndata, strip_leftovers
 from ._genes import hide_size_factors, prepare
+from ._layers import counts_wanted, take_raw
 from ._outcome import Outcome
 from ._output import Outputs
 from ._run_info import Stopwatch
@@ -84,7 +85,10 @@ def _fit_staged(
 def fit_anndata(adata: AnnData, settings: ModelSettings) -> Outcome:
     """Fit the model and annotate ``adata`` in place."""
     check_data_options(adata, settings, INIT_METHODS)
-    model = build_model(prepare(adata, settings), settings)
+    take_raw(adata, settings.layer, backed=getattr(settings, "backed", False))
+    work = prepare(adata, settings)
+    with counts_wanted(adata, settings.layer):
+        model = build_model(work, settings)
     progress = TrainingProgress(silent=settings.quiet)
     logger.info("Fitting %d cells × %d genes", model.adata.n_obs, model.adata.n_vars)
     with warnings.catch_warnings():

@@ -14,12 +14,14 @@ from basisvae_scvi.data import (
     check_counts,
     describe_location,
     feature_moments,
+    read_categories,
     row_sums,
 )
 
 from ._choices import GeneLikelihood
-from ._errors import CommandError, list_some
+from ._errors import CommandError
 from ._files import strip_leftovers
+from ._layers import chosen_matrix, counts_wanted
 from ._settings import ModelSettings
 
 logger = logging.getLogger(__name__)
@@ -56,13 +58,16 @@ def prepare(adata: ad.AnnData, settings: ModelSettings) -> ad.AnnData:
     if settings.n_top_genes is None or settings.n_top_genes >= work.n_vars:
         return work
     matrix = _matrix(work, settings.layer)
-    _check_values(matrix, settings)
+    with counts_wanted(adata, settings.layer):
+        _check_values(matrix, settings)
     size_factor_key = settings.size_factor_key
     if settings.gene_likelihood.is_count and size_factor_key is None:
         size_factor_key = SIZE_FACTOR
         library = row_sums(matrix)
         work.obs[SIZE_FACTOR] = size_factors_of(library, None)
         work.uns[LIBRARY] = median_library(library)
+    if (key := settings.batch_key) is not None:
+        work.obs[key] = read_categories(work, key, "--batch-key")
     chosen = _select(work, matrix, settings)
     logger.info("Modelling %d of %d genes", chosen.sum(), work.n_vars)
     strip_leftovers(work)
@@ -102,18 +107,10 @@ def hide_size_factors(adata: ad.AnnData, settings: ModelSettings) -> None:
 
 
 def _working_copy(adata: ad.AnnData, layer: str | None) -> ad.AnnData:
-    if layer is not None and layer not in adata.layers:
-        raise CommandError(
-            f"--layer {layer!r} is not in layers; there are: {list_some(adata.layers.keys())}. "
-            "Leave it out to use X."
-        )
-    if layer is None and adata.X is None:
-        raise CommandError(
-            f"X is empty; name a matrix with --layer: {list_some(adata.layers.keys())}."
-        )
+    matrix = chosen_matrix(adata, layer)
     work = ad.AnnData(
-        X=adata.X if layer is None else None,
-        layers=None if layer is None else {layer: adata.layers[layer]},
+        X=matrix if layer is None else None,
+        layers=None if layer is None else {layer: matrix},
         obs=adata.obs.copy(),
         var=adata.var[[]].copy(),
         obsm=dict(adata.obsm),

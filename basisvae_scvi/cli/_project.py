@@ -9,10 +9,12 @@ from basisvae_scvi import BasisVAE
 from basisvae_scvi._quiet import quiet_libraries
 from basisvae_scvi.inference import TrainingProgress
 
+from ._checks import check_free_keys
 from ._device import check_accelerator, limit_threads
 from ._errors import EXIT_INTERRUPTED, CommandError
 from ._files import read_anndata, strip_leftovers, write_anndata
 from ._genes import hide_size_factors
+from ._layers import counts_wanted, take_raw
 from ._metrics import write_metrics
 from ._outcome import Outcome
 from ._run_info import Stopwatch, run_info, run_info_path, write_run_info
@@ -71,12 +73,16 @@ def place_cells(adata: AnnData, settings: ProjectSettings) -> Outcome:
             "The model has an observed z (--latent-key) and no encoder: new cells have a place "
             "already. Use fit for them."
         )
-    query = BasisVAE.load_query_data(
-        fitting_cells(adata, settings, registry),
-        str(settings.model_dir),
-        accelerator=settings.accelerator.value,
-        trust_file=settings.trust_model,
-    )
+    check_free_keys(adata, settings.key_added)
+    layer = registry["setup_args"]["layer"] if settings.layer is None else settings.layer
+    take_raw(adata, layer, backed=settings.backed)
+    with counts_wanted(adata, layer, is_settled=True):
+        query = BasisVAE.load_query_data(
+            fitting_cells(adata, settings, registry),
+            str(settings.model_dir),
+            accelerator=settings.accelerator.value,
+            trust_file=settings.trust_model,
+        )
     progress = TrainingProgress(silent=settings.quiet)
     n_new = query.module.n_batch - query.n_known_batches_
     if n_new:
@@ -85,7 +91,6 @@ def place_cells(adata: AnnData, settings: ProjectSettings) -> Outcome:
     else:
         query.is_trained_ = True
         query.module.eval()
-    layer = "auto" if settings.layer is None else settings.layer
     query.annotate(adata, key_added=settings.key_added, layer=layer, intervals=False)
     hide_size_factors(adata, settings)
     strip_leftovers(adata)

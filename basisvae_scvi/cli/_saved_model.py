@@ -8,7 +8,7 @@ from scipy import sparse
 
 from basisvae_scvi import BasisVAE
 from basisvae_scvi.data import (
-    check_categories,
+    check_columns,
     check_finite,
     describe_location,
     iter_rows,
@@ -18,6 +18,7 @@ from basisvae_scvi.data import (
 from ._errors import CommandError, list_some
 from ._files import readable, strip_leftovers
 from ._genes import LIBRARY, SIZE_FACTOR, size_factors_of
+from ._layers import chosen_matrix
 from ._settings import ProjectSettings
 
 DATA_FILE = "adata.h5ad"
@@ -42,7 +43,8 @@ def fitting_cells(adata: ad.AnnData, settings: ProjectSettings, registry: dict) 
     """
     arguments = registry["setup_args"]
     layer = arguments["layer"] if settings.layer is None else settings.layer
-    matrix = _matrix(adata, layer, settings.layer)
+    whose = "The model's layer" if settings.layer is None else "--layer"
+    matrix = chosen_matrix(adata, layer, whose=whose)
     check_finite(matrix, describe_location(layer))
     genes = np.asarray(registry["field_registries"]["X"]["state_registry"]["column_names"])
     places = _places(adata, genes, settings)
@@ -60,23 +62,9 @@ def fitting_cells(adata: ad.AnnData, settings: ProjectSettings, registry: dict) 
         obsm=dict(adata.obsm),
     )
     strip_leftovers(work)
+    columns = {name: key for name, key in arguments.items() if name != "layer"}
+    check_columns(work, **columns, naming=lambda argument: f"The model's {argument}")
     return work
-
-
-def _matrix(adata: ad.AnnData, layer: str | None, option: str | None):
-    if layer is None:
-        if adata.X is None:
-            raise CommandError(
-                f"X is empty; name a matrix with --layer: {list_some(adata.layers.keys())}."
-            )
-        return adata.X
-    if layer not in adata.layers:
-        whose = f"--layer {layer!r}" if option else f"The model's layer {layer!r}"
-        raise CommandError(
-            f"{whose} is not in layers; there are: {list_some(adata.layers.keys())}. "
-            "Name the same kind of data with --layer."
-        )
-    return adata.layers[layer]
 
 
 def _columns(matrix, places: np.ndarray):
@@ -118,8 +106,6 @@ def _check_columns(adata: ad.AnnData, obs, arguments: dict) -> None:
                 f"The model needs the column {key!r} of obs, which is not there; there are: "
                 f"{list_some(adata.obs.columns)}."
             )
-    for key in [arguments["batch_key"], *(arguments["categorical_covariate_keys"] or [])]:
-        check_categories(adata, key, "The model's column")
     key = arguments.get("latent_prior_key")
     if key is not None and key not in obs and key not in adata.obsm:
         raise CommandError(

@@ -67,7 +67,7 @@ TrustModel = Annotated[
     ),
 ]
 LayerOfModel = Annotated[
-    str | None, _option("Layer with the data; by default that of the model.", DATA)
+    str | None, _option("Layer with the data, or raw; by default that of the model.", DATA)
 ]
 Backed = Annotated[
     bool, _option("Leave the counts of an .h5ad or .zarr on disk.", DATA, "--backed")
@@ -94,7 +94,9 @@ class ModelSettings(LogSettings):
     """How to model an AnnData and where to write what came out."""
 
     output: Output
-    layer: Annotated[str | None, _option("Layer with the counts; X by default.", DATA)] = None
+    layer: Annotated[str | None, _option("Layer with the counts, or raw; X by default.", DATA)] = (
+        None
+    )
     batch_key: Annotated[str | None, _option("Column of obs with the batch.", DATA)] = None
     size_factor_key: Annotated[
         str | None, _option("Column of obs with size factors; library/median by default.", DATA)

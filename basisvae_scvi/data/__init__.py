@@ -4,61 +4,76 @@ from ._backed import CellSplitter
 from ._cell_blocks import CellBlocks
 from ._checks import (
     check_binary,
-    check_categories,
-    check_counts,
     check_finite,
     check_layer,
     check_names,
-    check_no_missing,
-    check_numeric,
-    check_obs_key,
     check_real,
     check_same_genes,
-    check_size_factors,
     describe_location,
+    read_matrix,
     shortened,
     warn_empty,
 )
 from ._columns import ColumnReader
+from ._counts import NotCounts, check_counts, has_raw_counts, layers_of_counts, pointing_to_counts
 from ._datamodule import ForeignBatches
 from ._digests import cell_digests, matrix_total, same_cells
-from ._fields import MatrixField
-from ._keys import DEFAULT_KEY, Keys
-from ._matrices import feature_moments, iter_rows, row_sums, stored_values, to_dense
+from ._fields import BatchField, CategoriesField, MatrixField, NumbersField
+from ._keys import DEFAULT_KEY, Keys, check_free, check_table_key, is_run, taken_keys
+from ._manager import DataManager
+from ._matrices import feature_moments, iter_rows, plain_matrix, read_rows, row_sums, to_dense
+from ._obs import check_columns, check_obs_key, read_categories, read_latent, read_numbers
 from ._registered import check_registered
 from ._root import root_cells
+from ._values import flags, numbers
 
 __all__ = [
     "DEFAULT_KEY",
+    "BatchField",
+    "CategoriesField",
     "CellBlocks",
     "CellSplitter",
     "ColumnReader",
+    "DataManager",
     "ForeignBatches",
     "Keys",
     "MatrixField",
+    "NotCounts",
+    "NumbersField",
     "cell_digests",
     "check_binary",
-    "check_categories",
+    "check_columns",
     "check_counts",
     "check_finite",
+    "check_free",
     "check_layer",
     "check_names",
-    "check_no_missing",
-    "check_numeric",
     "check_obs_key",
     "check_real",
     "check_registered",
     "check_same_genes",
-    "check_size_factors",
+    "check_table_key",
     "describe_location",
     "feature_moments",
+    "flags",
+    "has_raw_counts",
+    "is_run",
     "iter_rows",
+    "layers_of_counts",
     "matrix_total",
+    "numbers",
+    "plain_matrix",
+    "pointing_to_counts",
+    "read_categories",
+    "read_latent",
+    "read_matrix",
+    "read_numbers",
+    "read_rows",
     "root_cells",
     "row_sums",
     "same_cells",
     "shortened",
-    "stored_values",
+    "taken_keys",
     "to_dense",
     "warn_empty",
 ]

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from ._matrices import iter_rows, row_sums, stored_values
+from ._counts import where_counts_are
+from ._matrices import iter_rows, plain_matrix, row_sums, stored_values
 
 
 def describe_location(layer: str | None) -> str:
@@ -24,35 +25,6 @@ def shortened(names: Iterable, limit: int = 5) -> str:
     return listed if len(names) <= limit else f"{listed}, … ({len(names)} in all)"
 
 
-def check_obs_key(adata: AnnData, key: str | None, argument: str) -> None:
-    """Raise KeyError if ``key`` is not a column of ``adata.obs``."""
-    if key is not None and key not in adata.obs:
-        raise KeyError(
-            f"{argument}={key!r} is not a column of adata.obs; "
-            f"there are: {shortened(adata.obs.columns, 12) or 'none'}."
-        )
-
-
-def check_numeric(adata: AnnData, key: str | None, argument: str) -> None:
-    """Raise KeyError for a missing column, ValueError for one that does not hold numbers."""
-    check_obs_key(adata, key, argument)
-    if key is not None and not pd.api.types.is_numeric_dtype(adata.obs[key]):
-        raise ValueError(
-            f"{argument}={key!r}: adata.obs[{key!r}] must hold numbers, but has type "
-            f"{adata.obs[key].dtype}. Convert it, or name another column."
-        )
-
-
-def check_no_missing(adata: AnnData, key: str, argument: str) -> None:
-    """Raise ValueError if a numeric column has missing or infinite values."""
-    n_missing = int((~np.isfinite(adata.obs[key].to_numpy(dtype=np.float64))).sum())
-    if n_missing:
-        raise ValueError(
-            f"{argument}={key!r}: adata.obs[{key!r}] has {n_missing} missing or infinite "
-            "value(s). Fill them, or remove these cells."
-        )
-
-
 def check_layer(adata: AnnData, layer: str | None) -> None:
     """Raise KeyError for a missing layer, ValueError for a missing X."""
     # anndata 0.13 lists X among the layers, under the name None.
@@ -64,7 +36,9 @@ def check_layer(adata: AnnData, layer: str | None) -> None:
             "Leave layer out to use adata.X."
         )
     if layer is None and adata.X is None:
-        raise ValueError("adata.X is empty; name the matrix with layer=...")
+        raise ValueError(
+            f"adata.X is empty; name the matrix with layer=....{where_counts_are(adata)}"
+        )
 
 
 def check_names(adata: AnnData) -> None:
@@ -77,16 +51,6 @@ def check_names(adata: AnnData) -> None:
         )
 
 
-def check_categories(adata: AnnData, key: str | None, argument: str) -> None:
-    """Raise KeyError for a missing column, ValueError for cells without a value in it."""
-    check_obs_key(adata, key, argument)
-    if key is not None and (n_missing := int(adata.obs[key].isna().sum())):
-        raise ValueError(
-            f"{argument}={key!r}: {n_missing} cell(s) have no value in adata.obs[{key!r}]. Give "
-            "them one, or remove them."
-        )
-
-
 def check_real(matrix, location: str) -> None:
     """Raise ValueError for a matrix of anything but real numbers."""
     if np.dtype(matrix.dtype).kind not in "biuf":
@@ -94,6 +58,15 @@ def check_real(matrix, location: str) -> None:
             f"{location} holds values of type {matrix.dtype}, not real numbers. Convert it first, "
             "e.g. with .astype('float32')."
         )
+
+
+def read_matrix(adata: AnnData, layer: str | None):
+    """The matrix of a layer, or X, in a form that can be read; see :func:`plain_matrix`."""
+    check_layer(adata, layer)
+    location = describe_location(layer)
+    matrix = adata.X if layer is None else adata.layers[layer]
+    check_real(matrix, location)
+    return plain_matrix(matrix, location)
 
 
 def check_finite(matrix, location: str) -> None:
@@ -106,44 +79,6 @@ def check_finite(matrix, location: str) -> None:
                 f"{location} contains NaN or infinite values (first in cells "
                 f"{rows.start}-{rows.stop - 1}). Remove or replace them first."
             )
-
-
-def check_counts(
-    matrix, location: str, *, allow_non_integer: bool = False, cure: str | None = None
-) -> None:
-    """Raise ValueError unless the matrix holds raw counts: non-negative whole numbers.
-
-    All entries are read. A log-normalised matrix is the usual mistake and is named as such.
-    ``cure`` says what to do where the likelihood has been chosen already.
-    """
-    largest = 0.0
-    is_integer = True
-    for _, block in iter_rows(matrix):
-        values = stored_values(block)
-        if values.size == 0:
-            continue
-        if values.min() < 0:
-            raise ValueError(
-                f"{location} contains negative values, but the likelihood is one for counts. "
-                + (
-                    cure
-                    or "Name the raw counts with layer=..., or use gene_likelihood='gaussian'."
-                )
-            )
-        largest = max(largest, float(values.max()))
-        is_integer = is_integer and bool((values == np.rint(values)).all())
-    if is_integer or allow_non_integer:
-        return
-    looks_like = " (it looks log-normalised)" if largest < 30 else ""
-    raise ValueError(
-        f"{location} contains non-integer values{looks_like}, but the likelihood is one for "
-        "counts. "
-        + (
-            cure
-            or "Name the raw counts with layer=..., use gene_likelihood='gaussian', or pass "
-            "allow_non_integer=True if fractional counts are meant."
-        )
-    )
 
 
 def check_binary(matrix, location: str) -> None:
@@ -174,18 +109,6 @@ def warn_empty(matrix, totals: np.ndarray, location: str) -> None:
             "Filter them with scanpy.pp.filter_genes(adata, min_counts=1).",
             UserWarning,
             stacklevel=3,
-        )
-
-
-def check_size_factors(values: np.ndarray, key: str) -> None:
-    """Raise ValueError unless all size factors are positive and finite."""
-    values = np.asarray(values, dtype=np.float64)
-    n_bad = int((~(np.isfinite(values) & (values > 0))).sum())
-    if n_bad:
-        raise ValueError(
-            f"size_factor_key={key!r}: adata.obs[{key!r}] must be positive and finite; "
-            f"{n_bad} value(s) are not. Recompute it, or leave size_factor_key out to use the "
-            "observed library size."
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from ._matrices import BLOCK_ROWS, iter_rows
+from ._matrices import BLOCK_ROWS, iter_rows, plain_matrix
 
 
 class ColumnReader:
@@ -17,7 +17,7 @@ class ColumnReader:
     Parameters
     ----------
     matrix
-        Cells × genes: dense, CSR or CSC, in memory or backed.
+        Cells × genes, of any storage.
     rows
         Row of every wanted cell, each once, shape ``(N,)``.
     columns
@@ -34,8 +34,8 @@ class ColumnReader:
 
     def __init__(self, matrix, rows: np.ndarray, columns: np.ndarray):
         self.rows, self.columns = np.asarray(rows), np.asarray(columns)
-        self._matrix, self._kept = matrix, None
-        if getattr(matrix, "format", None) == "csr":
+        self._matrix, self._kept = plain_matrix(matrix), None
+        if getattr(self._matrix, "format", None) == "csr":
             self._kept = self._read_rows()
 
     def _read_rows(self) -> sparse.csc_matrix:

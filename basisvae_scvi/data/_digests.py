@@ -39,8 +39,6 @@ def cell_digests(matrix, columns: np.ndarray | None = None) -> np.ndarray:
     >>> same_cells(first, second).tolist(), same_cells(first, second[::-1]).tolist()
     ([False, False], [True, True])
     """
-    if isinstance(matrix, CSCDataset):
-        matrix = matrix.to_memory()
     n_genes = matrix.shape[1] if columns is None else len(columns)
     weights = 0.5 + np.modf(np.arange(1, n_genes + 1)[:, None] * _STEPS)[0]
     parts = [np.empty((0, len(_STEPS)))]
@@ -69,8 +67,7 @@ def sample_digests(matrix) -> np.ndarray:
 
 def matrix_total(matrix, columns: np.ndarray) -> float:
     """Sum of some genes over all cells."""
-    blocks = iter_rows(matrix.to_memory() if isinstance(matrix, CSCDataset) else matrix)
-    return float(sum(block[:, columns].sum(dtype=np.float64) for _, block in blocks))
+    return float(sum(b[:, columns].sum(dtype=np.float64) for _, b in iter_rows(matrix)))
 
 
 def describe_values(matrix) -> str:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import pandas as pd
+from anndata import AnnData
+
+from basisvae_scvi._key_names import key_problem
 
 DEFAULT_KEY = "basisvae"
 
@@ -16,6 +22,11 @@ class Keys:
     key_added
         Common prefix, ``"basisvae"`` unless the user asks for another.
 
+    Raises
+    ------
+    ValueError
+        For a prefix that files cannot keep.
+
     Examples
     --------
     >>> from basisvae_scvi.data import Keys
@@ -24,6 +35,10 @@ class Keys:
     """
 
     key_added: str = DEFAULT_KEY
+
+    def __post_init__(self):
+        if problem := key_problem(self.key_added):
+            raise ValueError(f"key_added={self.key_added!r} {problem}.")
 
     @property
     def latent(self) -> str:
@@ -143,3 +158,56 @@ class Keys:
             ),
             "varm": (self.restarts,),
         }
+
+    @property
+    def places(self) -> dict[str, tuple[str, ...]]:
+        """All keys, by attribute of AnnData."""
+        optional = self.optional
+        var = (self.cluster, self.confidence, self.gene_shift, self.gene_scale)
+        return {
+            "obsm": (self.latent,),
+            "obs": optional["obs"],
+            "varm": (self.assignment, self.shift, self.scale, *optional["varm"]),
+            "var": (*var, *optional["var"]),
+            "uns": (self.uns,),
+        }
+
+
+def is_run(entry) -> bool:
+    """Whether an entry of ``.uns`` is what ``annotate`` writes there."""
+    return isinstance(entry, Mapping) and {"params", "grid", "basis"} <= set(entry)
+
+
+def taken_keys(adata: AnnData, keys: Keys) -> list[str]:
+    """What stands under the keys and is not of a fit, as code: ``"adata.obsm['X_umap']"``."""
+    if is_run(adata.uns.get(keys.uns)):
+        return []
+    return [
+        f"adata.{attribute}[{name!r}]"
+        for attribute, names in keys.places.items()
+        for name in names
+        if name in getattr(adata, attribute)
+    ]
+
+
+def check_free(adata: AnnData, keys: Keys) -> None:
+    """Raise ValueError where results would replace what is not of a fit."""
+    if taken := taken_keys(adata, keys):
+        raise ValueError(
+            f"key_added={keys.key_added!r}: {' and '.join(taken)} would be overwritten and is not "
+            f"of BasisVAE. Choose another key_added, or remove it first: del {taken[0]}."
+        )
+
+
+def check_table_key(adata: AnnData, key: str | None, columns: Sequence[str]) -> None:
+    """Raise ValueError unless a table with these columns may be written to ``adata.uns[key]``."""
+    if key is None:
+        return
+    if problem := key_problem(key):
+        raise ValueError(f"key_added={key!r} {problem}.")
+    entry = adata.uns.get(key)
+    if key in adata.uns and not (isinstance(entry, pd.DataFrame) and {*columns} <= {*entry}):
+        raise ValueError(
+            f"key_added={key!r}: adata.uns[{key!r}] would be overwritten and is another thing. "
+            f"Choose another key_added, or remove it first: del adata.uns[{key!r}]."
+        )

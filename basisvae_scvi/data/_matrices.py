@@ -1,21 +1,117 @@
-"""Reading a data matrix of any storage, block by block: dense, sparse, or backed on disk."""
+"""Reading a data matrix of any storage: the numbers of the canonical matrix, block by block."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import h5py
 import numpy as np
+from anndata.abc import CSCDataset, CSRDataset
 from scipy import sparse
 
 BLOCK_ROWS = 2048
 
 
+def plain_matrix(matrix, location: str = "The matrix"):
+    """A matrix in one of the forms that everything else reads; the user's own stays as it is.
+
+    Parameters
+    ----------
+    matrix
+        Cells × genes: dense or sparse, in memory, lazy or on disk.
+    location
+        Where the user finds it.
+
+    Returns
+    -------
+    What can be read row by row on disk, as it is. Else a NumPy array, or a canonical CSR or CSC
+    matrix: every entry stored once, in order, and no zeros; of the same memory where it is so
+    already. Lazy matrices are computed.
+
+    Raises
+    ------
+    ValueError
+        For masked values, a broken sparse matrix, or a matrix of another kind.
+    """
+    if isinstance(matrix, h5py.Dataset | CSRDataset):
+        return matrix
+    if isinstance(matrix, CSCDataset):
+        matrix = matrix.to_memory()  # its rows are not in one place
+    elif hasattr(matrix, "to_delayed"):
+        matrix = _computed(matrix)
+    if isinstance(matrix, np.ma.MaskedArray):
+        matrix = _unmasked(matrix, location)
+    if sparse.issparse(matrix):
+        return _canonical(matrix, location)
+    try:
+        return _native(np.asarray(matrix))
+    except TypeError as error:  # of matrices on a GPU, which do not move by themselves
+        kind = f"{type(matrix).__module__}.{type(matrix).__name__}"
+        raise ValueError(
+            f"{location} is a {kind}, which cannot be read. Bring it into main memory first, "
+            "e.g. with .get()."
+        ) from error
+
+
+def _computed(matrix):
+    """A lazy matrix in memory; dask itself puts no sparse arrays together."""
+    import dask
+
+    [parts] = dask.compute(matrix.to_delayed().tolist())
+    if sparse.issparse(parts[0][0]):
+        return sparse.vstack([sparse.hstack(row, format="csr") for row in parts], format="csr")
+    package = np.ma if isinstance(parts[0][0], np.ma.MaskedArray) else np
+    return package.concatenate([package.concatenate(row, axis=1) for row in parts])
+
+
+def _unmasked(matrix: np.ma.MaskedArray, location: str) -> np.ndarray:
+    if n_masked := int(np.ma.count_masked(matrix)):
+        raise ValueError(
+            f"{location} has {n_masked} masked value(s). Fill them first, e.g. with .filled(0)."
+        )
+    return matrix.data
+
+
+def _native(values: np.ndarray) -> np.ndarray:
+    """The same numbers in a type and a byte order that scipy and torch calculate with."""
+    kind = {"f2": np.float32, "f16": np.float64}.get(values.dtype.str[1:])
+    return values.astype(values.dtype.newbyteorder("=") if kind is None else kind, copy=False)
+
+
+def _canonical(matrix, location: str) -> sparse.csr_matrix | sparse.csc_matrix:
+    matrix = matrix if matrix.format in ("csr", "csc") else matrix.tocsr()
+    make = sparse.csr_matrix if matrix.format == "csr" else sparse.csc_matrix
+    # One of our own on the same memory: scipy puts a matrix in order in place.
+    parts = (_native(matrix.data), matrix.indices, matrix.indptr)
+    own = make(parts, shape=matrix.shape, copy=False)
+    try:
+        own.check_format(full_check=True)
+    except ValueError as error:
+        raise ValueError(
+            f"{location} is no valid sparse matrix: {error}. Read it again from its source."
+        ) from error
+    is_filled = own.nnz == len(own.data) and np.count_nonzero(own.data) == own.nnz
+    if own.has_canonical_format and is_filled:
+        return own
+    own = own.copy()
+    own.sum_duplicates()
+    own.eliminate_zeros()
+    own.prune()
+    return own
+
+
+def read_rows(matrix, rows):
+    """Some rows, dense or canonical sparse, in single or double precision."""
+    block = plain_matrix(matrix[rows])
+    return block if block.dtype in (np.float32, np.float64) else block.astype(np.float64)
+
+
 def iter_rows(matrix, block_rows: int = BLOCK_ROWS) -> Iterator[tuple[slice, np.ndarray]]:
-    """Yield ``(rows, block)`` over a cells × genes matrix; blocks are dense or scipy sparse."""
+    """Yield ``(rows, block)`` over a cells × genes matrix; see :func:`read_rows`."""
     for start in range(0, matrix.shape[0], block_rows):
         rows = slice(start, min(start + block_rows, matrix.shape[0]))
-        yield rows, matrix[rows]
+        yield rows, read_rows(matrix, rows)
 
 
 def stored_values(block) -> np.ndarray:
@@ -31,7 +127,7 @@ def to_dense(block) -> np.ndarray:
 
 def row_sums(matrix) -> np.ndarray:
     """Sum of every row, shape ``(n_obs,)``, float64."""
-    sums = [np.asarray(block.sum(axis=1), dtype=np.float64) for _, block in iter_rows(matrix)]
+    sums = [np.asarray(block.sum(axis=1, dtype=np.float64)) for _, block in iter_rows(matrix)]
     return np.concatenate([s.ravel() for s in sums])
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy.interpolate import CubicSpline
 
-from basisvae_scvi.data import DEFAULT_KEY, Keys
+from basisvae_scvi.data import DEFAULT_KEY, Keys, is_run
 
 # Columns that not every fit has, in the order of tables.
 CERTAINTY = (
@@ -228,7 +228,7 @@ class Annotation:
 
 def _check_present(adata: AnnData, keys: Keys) -> None:
     if keys.uns not in adata.uns:
-        known = [name for name, entry in adata.uns.items() if _is_run(entry)]
+        known = [name for name, entry in adata.uns.items() if is_run(entry)]
         hint = f" Annotated under: {', '.join(known)}." if known else ""
         raise KeyError(
             f"adata.uns[{keys.uns!r}] is missing: run model.annotate(adata), or pass key=... "
@@ -245,10 +245,6 @@ def _check_present(adata: AnnData, keys: Keys) -> None:
                 f"adata.{place}[{name!r}] is missing: run model.annotate(adata) once more"
                 f"{_key_argument(keys)}."
             )
-
-
-def _is_run(entry) -> bool:
-    return isinstance(entry, Mapping) and {"params", "grid", "basis"} <= set(entry)
 
 
 def _key_argument(keys: Keys) -> str:

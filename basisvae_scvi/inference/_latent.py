@@ -12,7 +12,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from sklearn.decomposition import PCA
 
-from basisvae_scvi.data import to_dense
+from basisvae_scvi.data import read_rows, to_dense
 from basisvae_scvi.likelihood import Likelihood
 
 _N_NEIGHBORS = 15
@@ -46,7 +46,7 @@ class LatentPrior:
 
 def normalised(matrix, size_factor: np.ndarray | None) -> np.ndarray | sparse.csr_matrix:
     """log1p of size-normalised counts, or the data themselves."""
-    values = matrix[:] if not isinstance(matrix, np.ndarray) else matrix
+    values = read_rows(matrix, slice(None))
     if size_factor is None:
         return to_dense(values)
     # One copy of the counts, changed in place: this is where a fit needs most memory.

@@ -21,7 +21,7 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.utils.sparsefuncs import inplace_column_scale, mean_variance_axis
 
-from basisvae_scvi.data import iter_rows
+from basisvae_scvi.data import iter_rows, read_rows
 from basisvae_scvi.likelihood import Likelihood
 
 from ._latent import MIN_CELLS_FOR_GRAPH, evenly_spread, normalised, unfitted_pca
@@ -241,7 +241,7 @@ def further_orders(
 
     rng = np.random.default_rng(seed)
     some = np.sort(rng.choice(n_obs, min(n_obs, _MAX_CELLS), replace=False))
-    values = log_counts(matrix[some], some)
+    values = log_counts(read_rows(matrix, some), some)
     as_they_are = _CellPath.through(values, seed)
     sd = _spread(values)
     of_one_variance = _CellPath.through(_scaled(values, sd), seed)

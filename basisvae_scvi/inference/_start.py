@@ -9,7 +9,7 @@ import torch
 from scipy import sparse
 from scipy.special import logsumexp
 
-from basisvae_scvi.data import iter_rows
+from basisvae_scvi.data import iter_rows, read_rows
 from basisvae_scvi.likelihood import Pairs
 from basisvae_scvi.module import BasisVAEModule, FeatureConstants
 
@@ -81,7 +81,7 @@ class Start:
 
 def _rows(matrix, rows: np.ndarray):
     """Some rows of a matrix in memory, float64."""
-    values = matrix[rows]
+    values = read_rows(matrix, rows)
     return (
         values.astype(np.float64).tocsr() if sparse.issparse(values) else np.asarray(values, float)
     )

@@ -11,7 +11,7 @@ import pandas as pd
 from anndata import AnnData
 from scvi.model.base import RNASeqMixin, VAEMixin
 
-from basisvae_scvi.data import DEFAULT_KEY
+from basisvae_scvi.data import DEFAULT_KEY, Keys, check_free
 
 from ._annotate import annotate
 from ._arguments import check_at_least
@@ -89,7 +89,7 @@ class AccessorsMixin(CellsMixin, GenesMixin):
             Where to write; by default the model's data. It may have further cells, which need all
             of the model's genes, and further genes.
         key_added
-            Prefix of all keys.
+            Prefix of all keys. Results of an earlier fit under it are replaced.
         root
             If given, :meth:`orient` the model first.
         layer
@@ -112,8 +112,9 @@ class AccessorsMixin(CellsMixin, GenesMixin):
             For a layer or column that the model reads and ``adata`` lacks.
         ValueError
             If ``adata`` shares no genes with the model, has cells that are not the model's and
-            lacks some of its genes, or has values that do not suit the likelihood; or if the
-            model's own data have changed since they were registered.
+            lacks some of its genes, or has values that do not suit the likelihood; if the model's
+            own data have changed since they were registered; or if results would replace what is
+            not of a fit.
 
         Examples
         --------
@@ -121,6 +122,8 @@ class AccessorsMixin(CellsMixin, GenesMixin):
         >>> sorted(annotated.varm)
         ['basisvae_assignment', 'basisvae_restarts', 'basisvae_scale', 'basisvae_shift']
         """
+        if (target := self.adata if adata is None else adata) is not None:
+            check_free(target, Keys(key_added))
         if root is not None:
             self.orient(root)
         return annotate(

@@ -9,7 +9,7 @@ import pandas as pd
 from anndata import AnnData
 
 from basisvae_scvi._version import __version__
-from basisvae_scvi.data import Keys, check_layer, matrix_total
+from basisvae_scvi.data import Keys, matrix_total, read_matrix
 
 from ._certainty import describe_certainty, describe_restarts
 from ._depth import describe_depth
@@ -105,14 +105,12 @@ def _gene_values(tables: dict[str, pd.DataFrame], target: AnnData) -> dict[str, 
 
 def _data_description(adata: AnnData, layer: str | None, modelled: pd.Index) -> dict:
     """Place of the data, and by what a figure knows that they are still there."""
-    check_layer(adata, layer)
-    matrix = adata.X if layer is None else adata.layers[layer]
     columns = np.flatnonzero(adata.var_names.isin(modelled))
     return {
         "layer": _plain(layer),
         "data_cells": adata.n_obs,
         "data_genes": len(columns),
-        "data_total": matrix_total(matrix, columns),
+        "data_total": matrix_total(read_matrix(adata, layer), columns),
     }
 
 

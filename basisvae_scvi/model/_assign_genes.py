@@ -14,12 +14,14 @@ from scvi import REGISTRY_KEYS
 from basisvae_scvi._parallel import run_jobs
 from basisvae_scvi.data import (
     ColumnReader,
+    Keys,
     cell_digests,
     check_finite,
-    check_layer,
+    check_free,
     check_names,
-    check_real,
     describe_location,
+    pointing_to_counts,
+    read_matrix,
     same_cells,
     shortened,
 )
@@ -155,22 +157,23 @@ class AssignGenesMixin:
                 "adata=<the data it was trained on>."
             )
         self._check_own_data()
+        if key_added is not None:
+            check_free(adata, Keys(key_added))
         seed = resolve_seed(self.seed_ if seed is None else seed)
         layer = self._setup_argument("layer") if layer == "auto" else layer
-        check_layer(adata, layer)
         check_names(adata)
         columns = _wanted_columns(adata, genes)
-        matrix = adata.X if layer is None else adata.layers[layer]
-        check_real(matrix, describe_location(layer))
+        matrix = read_matrix(adata, layer)
         rows = _rows_of_cells(adata, self.adata.obs_names)
         self._check_same_values(adata, matrix, rows, describe_location(layer))
         reader = ColumnReader(matrix, rows, columns)
         size = _block_size(block_size, len(reader.rows))
         starts = range(0, len(columns), size)
-        for start in starts:
-            block = reader.block(start, start + size)
-            check_finite(block, describe_location(layer))
-            self._check_values(block, describe_location(layer))
+        with pointing_to_counts(adata, layer):
+            for start in starts:
+                block = reader.block(start, start + size)
+                check_finite(block, describe_location(layer))
+                self._check_values(block, describe_location(layer))
         used = self._cells_to_use(max_cells, seed)
         size_factor = self._size_factors(self._matrix())
         with seeded(seed):  # the encoder draws, and the caller's generator is to stay as it is

@@ -7,55 +7,18 @@ from anndata import AnnData
 from scvi.data import AnnDataManager
 from scvi.data.fields import NumericalObsField, ObsmField
 
-from basisvae_scvi.data import check_numeric
 from basisvae_scvi.module import TENSOR_KEYS
 
 
 def latent_field(
     adata: AnnData, latent_key: str | None, latent_prior_key: str | None
 ) -> NumericalObsField | ObsmField | None:
-    """Field of an observed z or of its prior means; ``None`` without either.
-
-    Raises
-    ------
-    KeyError
-        For a key that is not there.
-    ValueError
-        For both keys, or values that do not serve.
-    """
-    if latent_key is not None and latent_prior_key is not None:
-        raise ValueError(
-            f"latent_key={latent_key!r} fixes z and latent_prior_key={latent_prior_key!r} lets it "
-            "move; give one of them."
-        )
-    if latent_key is not None:
-        return _field(adata, latent_key, "latent_key", TENSOR_KEYS.OBSERVED_LATENT)
-    if latent_prior_key is not None:
-        return _field(adata, latent_prior_key, "latent_prior_key", TENSOR_KEYS.LATENT_PRIOR)
-    return None
-
-
-def _field(
-    adata: AnnData, key: str, argument: str, tensor_key: str
-) -> NumericalObsField | ObsmField:
-    if key in adata.obsm:
-        values, field = adata.obsm[key], ObsmField(tensor_key, key)
-    else:
-        check_numeric(adata, key, argument)
-        values, field = adata.obs[key].to_numpy(), NumericalObsField(tensor_key, key)
-    values = np.asarray(values, dtype=np.float64)
-    if argument == "latent_key" and not np.isfinite(values).all():
-        raise ValueError(
-            f"latent_key={key!r} has missing or infinite values. Keep only the cells that have "
-            "one, e.g. adata[adata.obs[key].notna()].copy(), or give it as latent_prior_key, "
-            "where a missing value leaves a cell free."
-        )
-    if np.isinf(values).any() or np.isnan(values).all():
-        raise ValueError(
-            f"{argument}={key!r} has infinite values or none at all; a missing value (NaN) leaves "
-            "a cell free."
-        )
-    return field
+    """Field of an observed z or of its prior means; ``None`` without either."""
+    key = latent_prior_key if latent_key is None else latent_key
+    if key is None:
+        return None
+    tensor_key = TENSOR_KEYS.LATENT_PRIOR if latent_key is None else TENSOR_KEYS.OBSERVED_LATENT
+    return (ObsmField if key in adata.obsm else NumericalObsField)(tensor_key, key)
 
 
 def latent_arguments(

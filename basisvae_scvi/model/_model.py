@@ -7,13 +7,7 @@ from typing import Literal
 import numpy as np
 from anndata import AnnData
 from scvi import REGISTRY_KEYS
-from scvi.data import AnnDataManager
-from scvi.data.fields import (
-    CategoricalJointObsField,
-    CategoricalObsField,
-    NumericalJointObsField,
-    NumericalObsField,
-)
+from scvi.data.fields import NumericalObsField
 from scvi.model.base import (
     ArchesMixin,
     BaseModelClass,
@@ -23,12 +17,14 @@ from scvi.model.base import (
 )
 
 from basisvae_scvi.data import (
+    BatchField,
+    CategoriesField,
+    DataManager,
     MatrixField,
-    check_categories,
-    check_no_missing,
-    check_numeric,
-    check_size_factors,
+    NumbersField,
+    check_columns,
     describe_location,
+    pointing_to_counts,
 )
 from basisvae_scvi.inference import BasisVAETrainingPlan
 from basisvae_scvi.likelihood import get_likelihood
@@ -251,7 +247,8 @@ class BasisVAE(
         Parameters
         ----------
         adata
-            Cells × genes; dense, CSR, CSC, sparse arrays or backed.
+            Cells × genes; dense, sparse, lazy (dask) or backed, and left as they are. Storage
+            makes no difference to the results; lazy matrices are read into memory.
         layer
             Layer with the raw counts; ``None`` for ``adata.X``.
         batch_key
@@ -281,34 +278,37 @@ class BasisVAE(
         >>> adata = bv.datasets.simulate_counts(n_obs=60, n_vars=30, n_batches=2)
         >>> bv.BasisVAE.setup_anndata(adata, batch_key="batch")
         """
+        categorical_covariate_keys = _listed(categorical_covariate_keys)
+        continuous_covariate_keys = _listed(continuous_covariate_keys)
         setup_method_args = cls._get_setup_method_args(**locals())
-        check_categories(adata, batch_key, "batch_key")
-        check_numeric(adata, size_factor_key, "size_factor_key")
-        for key in categorical_covariate_keys or []:
-            check_categories(adata, key, "categorical_covariate_keys")
-        for key in continuous_covariate_keys or []:
-            check_numeric(adata, key, "continuous_covariate_keys")
-            check_no_missing(adata, key, "continuous_covariate_keys")
-        if size_factor_key is not None:
-            check_size_factors(adata.obs[size_factor_key].to_numpy(), size_factor_key)
+        check_columns(
+            adata,
+            batch_key=batch_key,
+            size_factor_key=size_factor_key,
+            categorical_covariate_keys=categorical_covariate_keys,
+            continuous_covariate_keys=continuous_covariate_keys,
+            latent_key=latent_key,
+            latent_prior_key=latent_prior_key,
+        )
         fields = [
             MatrixField(REGISTRY_KEYS.X_KEY, layer),
-            CategoricalObsField(REGISTRY_KEYS.BATCH_KEY, batch_key),
+            BatchField(REGISTRY_KEYS.BATCH_KEY, batch_key),
             NumericalObsField(REGISTRY_KEYS.SIZE_FACTOR_KEY, size_factor_key, required=False),
-            CategoricalJointObsField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
-            NumericalJointObsField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
+            CategoriesField(REGISTRY_KEYS.CAT_COVS_KEY, categorical_covariate_keys),
+            NumbersField(REGISTRY_KEYS.CONT_COVS_KEY, continuous_covariate_keys),
         ]
         if (field := latent_field(adata, latent_key, latent_prior_key)) is not None:
             fields.append(field)
-        manager = AnnDataManager(fields=fields, setup_method_args=setup_method_args)
+        manager = DataManager(fields=fields, setup_method_args=setup_method_args)
         manager.register_fields(adata, **kwargs)
         cls.register_manager(manager)
 
     def _check_data(self) -> None:
         self._check_unchanged(self.adata_manager, cure="Call setup_anndata once more.")
-        matrix = self._matrix()
-        location = describe_location(self._setup_argument("layer"))
-        self._check_values(matrix, location)
+        matrix, layer = self._matrix(), self._setup_argument("layer")
+        location = describe_location(layer)
+        with pointing_to_counts(self.adata, layer):
+            self._check_values(matrix, location)
         n_vars, n_basis = matrix.shape[1], self.init_params_["non_kwargs"]["n_basis"]
         if n_basis > n_vars:
             raise ValueError(
@@ -339,3 +339,8 @@ class BasisVAE(
         registries = self.registry["field_registries"]
         state = registries.get(REGISTRY_KEYS.CAT_COVS_KEY, {}).get("state_registry", {})
         return list(state["n_cats_per_key"]) if "n_cats_per_key" in state else None
+
+
+def _listed(keys: list[str] | str | None) -> list[str] | None:
+    """Names of columns as a list, where one was given alone."""
+    return [keys] if isinstance(keys, str) else keys

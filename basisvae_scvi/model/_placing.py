@@ -15,14 +15,13 @@ from scipy import sparse
 from basisvae_scvi._compat import forget_cells, known_manager, register_cells
 from basisvae_scvi.data import (
     cell_digests,
-    check_layer,
     describe_location,
     iter_rows,
+    pointing_to_counts,
+    read_matrix,
     same_cells,
     shortened,
 )
-
-from ._registered import known_categories
 
 if TYPE_CHECKING:
     from ._model import BasisVAE
@@ -54,8 +53,7 @@ def place(
     """
     if target is model.adata and layer == model._setup_argument("layer"):
         return model.get_latent_representation()
-    check_layer(target, layer)
-    matrix = target.X if layer is None else target.layers[layer]
+    matrix = read_matrix(target, layer)
     rows = own_cells(model, target, matrix) if own is None else own
     is_own = rows >= 0
     z = np.full((target.n_obs, model.module.n_latent), np.nan, dtype=np.float32)
@@ -64,7 +62,8 @@ def place(
     if is_own.all():
         return z
     try:
-        z[~is_own] = _encode(model, target, matrix, layer, ~is_own)
+        with pointing_to_counts(target, layer):
+            z[~is_own] = _encode(model, target, matrix, layer, ~is_own)
     except (KeyError, ValueError) as error:
         if own is None:
             raise
@@ -153,8 +152,7 @@ def _temporarily_known(model: BasisVAE, work: AnnData, location: str) -> Iterato
     try:
         model._check_new(work, location)
         if model.adata_manager is not None:
-            with known_categories():
-                register_cells(model, work)
+            register_cells(model, work)
         yield
     finally:
         if known_manager(model, work) is not None:

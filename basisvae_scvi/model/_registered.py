@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 from anndata import AnnData
@@ -14,37 +12,19 @@ from scvi.data import AnnDataManager
 from basisvae_scvi._compat import FIELD_REGISTRIES_KEY, STATE_REGISTRY_KEY, known_manager
 from basisvae_scvi.data import (
     check_binary,
+    check_columns,
     check_counts,
     check_finite,
-    check_layer,
-    check_obs_key,
     check_registered,
     check_same_genes,
     describe_location,
+    read_matrix,
 )
 from basisvae_scvi.likelihood import get_likelihood
 
-# How scvi-tools words a value of a categorical column that it has not seen.
-_UNKNOWN_CATEGORY = ("not found in source registry", "categorical failed")
 _GIVE_BACK = (
     "Put back what was there, or hand the model its data with model.adata = <AnnData with them>."
 )
-_COLUMNS = ("batch_key", "size_factor_key")
-_LISTS = ("categorical_covariate_keys", "continuous_covariate_keys")
-
-
-@contextmanager
-def known_categories() -> Iterator[None]:
-    """Name the cure where scvi-tools finds a batch or another category that the model lacks."""
-    try:
-        yield
-    except ValueError as error:
-        if any(text in str(error) for text in _UNKNOWN_CATEGORY):
-            raise ValueError(
-                f"{error} A batch or covariate value is new to the model: map the cells with "
-                "BasisVAE.load_query_data(adata, model) and train that for a few epochs."
-            ) from error
-        raise
 
 
 class RegisteredMixin:
@@ -113,8 +93,7 @@ class RegisteredMixin:
             self._check_unchanged(manager, cure)
         else:
             self._check_new(target)
-        with known_categories():
-            return super()._validate_anndata(adata, copy_if_view=copy_if_view)
+        return super()._validate_anndata(adata, copy_if_view=copy_if_view)
 
     def _check_own_data(self) -> None:
         """Raise ValueError unless the model's data are those that were registered."""
@@ -133,14 +112,10 @@ class RegisteredMixin:
             raise ValueError("adata has no cells; was it subset by mistake?")
         check_same_genes(adata.var_names, self.get_var_names())
         layer = self._setup_argument("layer")
-        check_layer(adata, layer)
-        for name in _COLUMNS:
-            check_obs_key(adata, self._setup_argument(name), name)
-        for name in _LISTS:
-            for key in self._setup_argument(name) or ():
-                check_obs_key(adata, key, name)
+        matrix = read_matrix(adata, layer)
+        arguments = self.registry["setup_args"].items()
+        check_columns(adata, **{n: k for n, k in arguments if n != "layer"}, is_new=True)
         location = describe_location(layer) if location is None else location
-        matrix = adata.X if layer is None else adata.layers[layer]
         check_finite(matrix, location)
         self._check_values(
             matrix,

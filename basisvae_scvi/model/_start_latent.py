@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from basisvae_scvi.data import read_latent
 from basisvae_scvi.inference import LatentPrior, further_orders, start_latent
 from basisvae_scvi.module import TENSOR_KEYS
 
@@ -54,12 +55,13 @@ class StartLatentMixin:
                 f"init={key!r} is neither one of {[*INIT_METHODS]} nor a column of adata.obs "
                 "or a key of adata.obsm."
             )
-        values = adata.obsm[key] if key in adata.obsm else adata.obs[key].to_numpy()
-        z = np.asarray(values, dtype=np.float64).reshape(adata.n_obs, -1)
+        z = read_latent(adata, key, "init")
         if z.shape[1] < self.module.n_latent or not np.isfinite(z).all():
             raise ValueError(
                 f"init={key!r} must give {self.module.n_latent} finite number(s) per cell; it has "
-                f"{z.shape[1]} column(s) and {int((~np.isfinite(z)).sum())} missing value(s)."
+                f"{z.shape[1]} column(s) and {int((~np.isfinite(z)).sum())} missing or infinite "
+                "value(s). Fill these, or give it as latent_prior_key of setup_anndata, where a "
+                "missing value (NaN) leaves a cell free."
             )
         z = z[:, : self.module.n_latent]
         return (z - z.mean(0)) / np.where(z.std(0) > 0, z.std(0), 1.0)

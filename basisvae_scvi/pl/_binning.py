@@ -9,10 +9,12 @@ from anndata import AnnData
 from scipy import sparse
 
 from basisvae_scvi.data import (
-    check_obs_key,
+    check_counts,
     describe_location,
     iter_rows,
-    stored_values,
+    pointing_to_counts,
+    read_matrix,
+    read_numbers,
     to_dense,
 )
 from basisvae_scvi.get import Annotation
@@ -72,11 +74,12 @@ class Cells:
             raise ValueError(f"n_bins={n_bins} must be at least 1.")
         fitted_layer = annotation.parameter("layer")
         layer = fitted_layer if layer is None else layer
-        matrix = _matrix(adata, layer)
+        matrix = read_matrix(adata, layer)
         z = annotation.latent[:, 0]
         rows = np.flatnonzero(np.isfinite(z))
         columns = adata.var_names.get_indexer(annotation.genes.index)
-        library = _library(matrix, columns, describe_location(layer), annotation)
+        with pointing_to_counts(adata, layer):
+            library = _library(matrix, columns, describe_location(layer), annotation)
         if layer == fitted_layer:
             _check_total(library, len(columns), describe_location(layer), annotation)
         size_factor = _size_factors(adata, annotation, library, size_factor_key)
@@ -134,20 +137,6 @@ def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     return np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
 
 
-def _matrix(adata: AnnData, layer: str | None):
-    if layer is None:
-        if adata.X is None:
-            raise ValueError("adata.X is empty; name the matrix with layer=...")
-        return adata.X
-    if layer not in adata.layers:
-        listed = ", ".join(map(str, adata.layers)) or "none"
-        raise KeyError(
-            f"layer={layer!r} is not in adata.layers; there are: {listed}. Name the layer with "
-            "the data that the model was fitted to with layer=..."
-        )
-    return adata.layers[layer]
-
-
 def _indicator(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> sparse.csr_matrix:
     return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), shape=shape)
 
@@ -165,26 +154,17 @@ def _library(matrix, columns: np.ndarray, location: str, annotation: Annotation)
 
     Raises
     ------
-    ValueError
+    NotCounts
         For values that are no counts, where the model is one of counts.
     """
     takes_counts = is_count_model(annotation)
     takes_fractions = bool(annotation.parameter("allow_non_integer"))
-    sums, smallest, largest, is_whole = [np.empty(0)], 0.0, 0.0, True
+    sums = [np.empty(0)]
     for _, block in iter_rows(matrix):
         part = block[:, columns]
         sums.append(np.asarray(part.sum(axis=1), dtype=np.float64).ravel())
-        values = stored_values(part)
-        if takes_counts and values.size:
-            smallest = min(smallest, float(values.min()))
-            largest = max(largest, float(values.max()))
-            is_whole = is_whole and bool((values == np.rint(values)).all())
-    if smallest < 0 or not (is_whole or takes_fractions):
-        fractions = (
-            f"values that are not whole (they look {'logged' if largest < 30 else 'scaled'})"
-        )
-        what = "negative values" if smallest < 0 else fractions
-        raise ValueError(f"{location} has {what}, but the model is one of counts. {_NAME_LAYER}")
+        if takes_counts:
+            check_counts(part, location, allow_non_integer=takes_fractions, cure=_NAME_LAYER)
     return np.concatenate(sums)
 
 
@@ -212,7 +192,6 @@ def _size_factors(
         return np.ones(adata.n_obs)
     key = annotation.parameter("size_factor_key") if size_factor_key is None else size_factor_key
     if key is not None:
-        check_obs_key(adata, key, "size_factor_key")
-        return adata.obs[key].to_numpy(dtype=np.float64)
+        return read_numbers(adata, key, "size_factor_key")
     filled = library[library > 0]
     return library / (np.median(filled) if filled.size else 1.0)

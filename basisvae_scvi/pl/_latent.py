@@ -7,7 +7,7 @@ import pandas as pd
 from anndata import AnnData
 from matplotlib.axes import Axes
 
-from basisvae_scvi.data import DEFAULT_KEY, check_obs_key
+from basisvae_scvi.data import DEFAULT_KEY, check_obs_key, numbers
 from basisvae_scvi.get import Annotation
 
 from ._colors import category_colors
@@ -123,8 +123,15 @@ def _against_number(
     ax: Axes | None, column: pd.Series, z: np.ndarray, label: str, size: float
 ) -> Axes:
     ax = single_axes(ax, (4.0, 3.2))
-    values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    ax.scatter(z, values, s=size, color=_HISTOGRAM_COLOR, alpha=0.4, linewidths=0, rasterized=True)
+    ax.scatter(
+        z,
+        numbers(column),
+        s=size,
+        color=_HISTOGRAM_COLOR,
+        alpha=0.4,
+        linewidths=0,
+        rasterized=True,
+    )
     ax.set(xlabel=label, ylabel=str(column.name))
     tidy(ax)
     return ax

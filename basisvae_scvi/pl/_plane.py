@@ -7,6 +7,8 @@ import pandas as pd
 from anndata import AnnData
 from matplotlib.axes import Axes
 
+from basisvae_scvi.data import flags, numbers
+
 from ._colors import MISSING_COLOR, category_colors
 from ._figure import single_axes, tidy
 
@@ -15,7 +17,8 @@ _SINGLE_COLOR = "#4477AA"
 
 def is_number(column: pd.Series) -> bool:
     """Whether a column is one of numbers, and not of categories or truth values."""
-    return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    is_categorical = isinstance(column.dtype, pd.CategoricalDtype)
+    return not is_categorical and flags(column) is None and numbers(column) is not None
 
 
 def as_categories(values: pd.Series) -> pd.Series:
@@ -35,7 +38,7 @@ def draw_plane(
     if color is None:
         ax.scatter(x, y, color=_SINGLE_COLOR, alpha=0.5, **dots)
     elif is_number(adata.obs[color]):
-        values = adata.obs[color].to_numpy(dtype=np.float64, na_value=np.nan)
+        values = numbers(adata.obs[color])
         missing = ~np.isfinite(values)
         ax.scatter(x[missing], y[missing], color=MISSING_COLOR, **dots)
         drawn = ax.scatter(x[~missing], y[~missing], c=values[~missing], cmap=cmap, **dots)

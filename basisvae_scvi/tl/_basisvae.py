@@ -6,7 +6,14 @@ import numpy as np
 import pandas as pd
 from anndata import AnnData
 
-from basisvae_scvi.data import DEFAULT_KEY, Keys, check_layer, root_cells
+from basisvae_scvi.data import (
+    DEFAULT_KEY,
+    Keys,
+    check_free,
+    check_layer,
+    pointing_to_counts,
+    root_cells,
+)
 from basisvae_scvi.model import BasisVAE
 
 
@@ -110,8 +117,8 @@ def basisvae(
     KeyError
         For a layer or column that is not there.
     ValueError
-        If the data do not suit the likelihood, or an argument is out of range. ``adata`` is then
-        as it was.
+        If the data do not suit the likelihood, an argument is out of range, or results would
+        replace what is not of a fit. ``adata`` is then as it was.
 
     Examples
     --------
@@ -123,6 +130,7 @@ def basisvae(
     (100, 1)
     """
     check_layer(adata, layer)
+    check_free(adata, Keys(key_added))
     _check_root(adata, root, n_latent=model_kwargs.get("n_latent", 1))
     work = light_copy(adata, layer)
     BasisVAE.setup_anndata(
@@ -133,13 +141,14 @@ def basisvae(
         latent_key=latent_key,
         latent_prior_key=latent_prior_key,
     )
-    model = BasisVAE(
-        work,
-        n_basis=n_basis,
-        translation_invariant=translation_invariant,
-        gene_likelihood=gene_likelihood,
-        **model_kwargs,
-    )
+    with pointing_to_counts(adata, layer):
+        model = BasisVAE(
+            work,
+            n_basis=n_basis,
+            translation_invariant=translation_invariant,
+            gene_likelihood=gene_likelihood,
+            **model_kwargs,
+        )
     try:
         model.train(max_epochs, seed=seed, **(train_kwargs or {}))
         model.annotate(work, key_added=key_added, root=root)

@@ -13,7 +13,7 @@ from anndata import AnnData
 
 from basisvae_scvi._compat import register_cells
 from basisvae_scvi._progress import track
-from basisvae_scvi.data import check_layer
+from basisvae_scvi.data import check_layer, pointing_to_counts
 from basisvae_scvi.model import BasisVAE
 
 from ._basisvae import light_copy
@@ -127,14 +127,15 @@ def compare(
     quiet = not training.get("enable_progress_bar", True)
     training.setdefault("enable_progress_bar", False)
     work = light_copy(adata, layer)
-    _check_combinations(work, setup, combinations, model_kwargs)
     tasks = list(product(combinations, folds))
-    results = [
-        _judge(work, fold, setup, {**model_kwargs, **varied}, training, n_samples)
-        for varied, fold in track(
-            tasks, "Comparing settings", total=len(tasks), unit="fit", silent=quiet
-        )
-    ]
+    with pointing_to_counts(adata, layer):
+        _check_combinations(work, setup, combinations, model_kwargs)
+        results = [
+            _judge(work, fold, setup, {**model_kwargs, **varied}, training, n_samples)
+            for varied, fold in track(
+                tasks, "Comparing settings", total=len(tasks), unit="fit", silent=quiet
+            )
+        ]
     per_combination = [results[i : i + n_folds] for i in range(0, len(results), n_folds)]
     return _table(combinations, per_combination)
 

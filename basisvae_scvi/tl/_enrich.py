@@ -10,7 +10,7 @@ import pandas as pd
 from anndata import AnnData
 from scipy.stats import false_discovery_control
 
-from basisvae_scvi.data import DEFAULT_KEY, shortened
+from basisvae_scvi.data import DEFAULT_KEY, check_table_key, shortened
 from basisvae_scvi.get import Annotation
 
 _FOUND = {
@@ -74,7 +74,8 @@ def enrich(
     KeyError
         If the annotation or a cluster is missing.
     ValueError
-        If no set has enough genes in the background.
+        If no set has enough genes in the background, or ``key_added`` is no name or has another
+        thing under it.
 
     Examples
     --------
@@ -84,6 +85,7 @@ def enrich(
     >>> list(table.columns)[:4]
     ['cluster', 'term', 'n_overlap', 'n_set']
     """
+    check_table_key(adata, key_added, ("cluster", "term", "p_adjusted"))
     enrich_one = _import_gseapy()
     annotation = Annotation.of(adata, key=key)
     names = pd.Index(annotation.genes.index if background is None else background).astype(str)

@@ -8,7 +8,7 @@ from typing import Literal
 import pandas as pd
 from anndata import AnnData
 
-from basisvae_scvi.data import DEFAULT_KEY
+from basisvae_scvi.data import DEFAULT_KEY, check_table_key
 from basisvae_scvi.get import clusters as cluster_table
 from basisvae_scvi.get import genes as gene_table
 
@@ -62,7 +62,8 @@ def rank_genes_in_cluster(
     KeyError
         If the annotation or a cluster is missing, or what ``by`` needs was not annotated.
     ValueError
-        For an unknown ``by``, or ``n_genes`` below 1.
+        For an unknown ``by``, ``n_genes`` below 1, or a ``key_added`` that is no name or under
+        which there is another thing.
 
     Examples
     --------
@@ -75,6 +76,7 @@ def rank_genes_in_cluster(
         raise ValueError(f"by={by!r} is unknown; choose one of {list(_ORDERS)}.")
     if n_genes is not None and n_genes < 1:
         raise ValueError(f"n_genes={n_genes} must be at least 1, or None for all.")
+    check_table_key(adata, key_added, ("cluster", "gene", "rank"))
     table = gene_table(adata, key=key)
     needed = {"stability": "stability"}.get(by), "is_dynamic" if only_dynamic else None
     for column in filter(None, needed):

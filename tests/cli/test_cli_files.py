@@ -62,11 +62,14 @@ def test_data_without_cells_and_with_duplicate_names(tmp_path):
     ("options", "expected"),
     [
         (["--layer", "spliced"], "'spliced' is not in layers; there are: counts"),
-        (["--batch-key", "donor"], "batch_key='donor'"),
+        (["--batch-key", "donor"], "--batch-key='donor'"),
         (["--size-factor-key", "size"], "true_size_factor"),
-        (["--size-factor-key", "batch"], "--size-factor-key 'batch' is a column of category"),
-        (["--continuous-covariate-key", "batch"], "numbers are in: true_z, true_size_factor"),
-        (["--latent-key", "pt"], "latent_key='pt'"),
+        (
+            ["--size-factor-key", "batch"],
+            "--size-factor-key='batch': adata.obs['batch'] must hold numbers",
+        ),
+        (["--continuous-covariate-key", "batch"], "there are: true_z, true_size_factor"),
+        (["--latent-key", "pt"], "--latent-key='pt'"),
         (["--init", "umap"], "manifold, pca, random"),
         (["--root", "CD34"], "nor a boolean column of obs (is_start)"),
         (["--n-basis", "40"], "exceeds the 24 gene(s)"),

@@ -9,9 +9,7 @@ from scipy import sparse
 from basisvae_scvi.data import (
     check_binary,
     check_counts,
-    check_obs_key,
     check_same_genes,
-    check_size_factors,
     describe_location,
     warn_empty,
 )
@@ -94,22 +92,7 @@ def test_the_cells_where_a_value_is_not_finite_are_named():
 
 @pytest.fixture
 def adata():
-    return AnnData(COUNTS, obs=pd.DataFrame({"age": [1, 2]}, index=["a", "b"]))
-
-
-def test_a_column_that_is_there_passes(adata):
-    assert check_obs_key(adata, "age", "batch_key") is None
-    assert check_obs_key(adata, None, "batch_key") is None
-
-
-def test_a_column_that_is_not_there_is_named_with_those_that_are(adata):
-    with pytest.raises(KeyError, match=r"batch_key='sex' is not a column.*there are: age"):
-        check_obs_key(adata, "sex", "batch_key")
-
-
-def test_where_there_is_no_column_the_message_says_so():
-    with pytest.raises(KeyError, match=r"there are: none"):
-        check_obs_key(AnnData(COUNTS), "sex", "batch_key")
+    return AnnData(COUNTS)
 
 
 def test_a_layer_that_is_not_there_is_named_with_those_that_are(adata):
@@ -130,17 +113,6 @@ def test_many_duplicates_are_listed_in_short():
     adata.var_names = [f"g{j // 2}" for j in range(16)]
     with pytest.raises(ValueError, match=r"duplicates: g0, g1, g2, g3, g4, … \(8 in all\)"):
         check_names(adata)
-
-
-@pytest.mark.parametrize("bad", [0.0, -2.0, np.nan, np.inf, -np.inf])
-def test_size_factors_must_be_positive_and_finite(bad):
-    expected = r"size_factor_key='size'.*; 1 value\(s\) are not"
-    with pytest.raises(ValueError, match=expected):
-        check_size_factors(np.array([1.0, bad, 2.0]), "size")
-
-
-def test_good_size_factors_pass():
-    assert check_size_factors(np.array([0.1, 1, 20]), "size") is None
 
 
 def test_the_same_genes_in_the_same_order_pass():

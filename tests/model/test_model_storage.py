@@ -3,15 +3,19 @@
 import anndata as ad
 import numpy as np
 import pytest
-from model_helpers import fit, small_counts
+from model_helpers import build, fit, small_counts
 from scipy import sparse
+from storages import STORAGES, with_duplicates
+
+from basisvae_scvi import BasisVAE, pl, tl
 
 CONVERSIONS = {
     "dense": lambda x: x.toarray(),
     "csr": sparse.csr_matrix,
     "csc": sparse.csc_matrix,
-    "csr_array": sparse.csr_array,
     "csc_array": sparse.csc_array,
+    "csr with duplicates": lambda x: STORAGES["csr with duplicates"](x.toarray()),
+    "lazy csr_array": lambda x: STORAGES["lazy csr_array"](x.toarray()),
 }
 
 
@@ -35,6 +39,112 @@ def test_training_gives_the_same_from_any_storage(reference, storage, layer):
     model = fit(adata, setup={"layer": layer})
     np.testing.assert_allclose(model.get_latent_representation(), reference[0], atol=1e-4)
     np.testing.assert_allclose(model.get_assignments(), reference[1], atol=1e-3)
+
+
+def minibatch(model, adata=None):
+    """Counts of all cells as the networks get them, and where they come from."""
+    manager = model.get_anndata_manager(model.adata if adata is None else adata)
+    cells = list(range(manager.adata.n_obs))
+    return manager.create_torch_dataset()[cells]["X"], manager.get_from_registry("X")
+
+
+@pytest.mark.parametrize("layer", [None, "counts"])
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_model_reads_any_storage_and_leaves_it(storage, layer):
+    adata, expected = small_counts(), build(small_counts())
+    counts = adata.X.toarray()
+    matrix = STORAGES[storage](counts)
+    if layer is None:
+        adata.X = matrix
+    else:
+        adata.layers[layer], adata.X = matrix, None
+    model = build(adata, setup={"layer": layer})
+    found, plain = minibatch(model)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, counts)
+    assert type(plain) in (np.ndarray, sparse.csr_matrix)
+    assert minibatch(model)[1] is plain  # converted once
+    assert (adata.X if layer is None else adata.layers[layer]) is matrix
+    for name, values in expected.module.state_dict().items():
+        if name.startswith("genes.feature") or name == "genes.library":
+            np.testing.assert_allclose(model.module.state_dict()[name], values, rtol=1e-6)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_new_cells_may_be_stored_in_any_way(fitted, storage):
+    cells = small_counts(120, 24)
+    cells.X = STORAGES[storage](cells.X.toarray())
+    expected = fitted.get_latent_representation()
+    np.testing.assert_allclose(fitted.get_latent_representation(cells), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_genes_may_be_stored_in_any_way(fitted, storage):
+    cells = small_counts(120, 24)
+    expected = fitted.assign_genes(cells, genes=["gene2", "gene9"], silent=True)
+    cells.X = STORAGES[storage](cells.X.toarray())
+    found = fitted.assign_genes(cells, genes=["gene2", "gene9"], silent=True)
+    np.testing.assert_allclose(found.assignments, expected.assignments, atol=1e-6)
+    np.testing.assert_allclose(found.scales, expected.scales, rtol=1e-5)
+
+
+def test_ones_that_add_up_to_two_are_not_binary():
+    adata = small_counts()
+    ones = (adata.X > 0).astype(np.float32)
+    adata.X = with_duplicates(ones + ones)
+    assert set(adata.X.data) == {1.0}
+    BasisVAE.setup_anndata(adata)
+    with pytest.raises(ValueError, match="values other than 0 and 1"):
+        BasisVAE(adata, n_basis=3, gene_likelihood="bernoulli")
+
+
+def test_halves_that_add_up_to_ones_are_counts():
+    adata = small_counts()
+    halves = with_duplicates(2 * adata.X.toarray())
+    halves.data = np.full(len(halves.data), 0.5, np.float32)
+    adata.X = halves
+    model = build(adata)
+    np.testing.assert_array_equal(minibatch(model)[0], halves.toarray())
+
+
+@pytest.mark.parametrize("storage", ["masked array", "lazy masked array"])
+def test_masked_values_are_refused_with_a_cure_that_works(storage):
+    adata = small_counts()
+    counts = adata.X.toarray()
+    adata.X = np.ma.masked_equal(counts, counts.max())
+    if storage != "masked array":
+        adata.X = STORAGES["lazy"](counts).map_blocks(np.ma.masked_equal, counts.max())
+    with pytest.raises(ValueError, match=r"adata\.X has 1 masked value\(s\).*\.filled\(0\)"):
+        BasisVAE.setup_anndata(adata)
+    adata.X = np.ma.masked_equal(counts, counts.max()).filled(0)
+    assert build(adata).summary_stats.n_cells == 100
+
+
+def test_a_part_of_an_object_is_read_as_what_it_shows():
+    adata = small_counts()
+    adata.X = with_duplicates(adata.X.toarray())
+    part = adata[::-2, 3:]
+    with pytest.raises(ValueError, match=r"adata\.copy\(\)"):
+        BasisVAE.setup_anndata(part)
+    np.testing.assert_array_equal(minibatch(build(part.copy()))[0], adata.X.toarray()[::-2, 3:])
+
+
+def test_figures_show_the_same_means_from_any_storage():
+    adata = small_counts()
+    counts = adata.X.toarray()
+    train_kwargs = {"accelerator": "cpu", "enable_progress_bar": False, "n_restarts": 1}
+    tl.basisvae(adata, n_basis=4, max_epochs=1, gene_likelihood="nb", train_kwargs=train_kwargs)
+
+    def means():
+        axes = pl.gene_trends(adata, ["gene3"], show=False)
+        points = [c.get_offsets() for c in np.ravel(axes)[0].collections]
+        lines = [line.get_xydata() for line in np.ravel(axes)[0].lines]
+        return np.concatenate([np.asarray(p) for p in (*points, *lines)])
+
+    expected = means()
+    for storage in ("csr with duplicates", "lazy csr_array", "masked array", "float16"):
+        adata.X = STORAGES[storage](counts)
+        np.testing.assert_allclose(means(), expected, rtol=1e-5, err_msg=storage)
 
 
 @pytest.mark.parametrize("storage", ["dense", "csr"])

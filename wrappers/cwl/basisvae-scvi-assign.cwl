@@ -37,7 +37,7 @@ inputs:
     inputBinding: {prefix: --output}
   layer:
     type: string?
-    doc: Layer with the data; that of the model by default.
+    doc: Layer with the data, or raw; that of the model by default.
     inputBinding: {prefix: --layer}
   seed:
     type: long?

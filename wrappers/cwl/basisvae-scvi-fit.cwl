@@ -45,7 +45,7 @@ inputs:
     inputBinding: {prefix: --tables}
   layer:
     type: string?
-    doc: Layer with the counts; X by default.
+    doc: Layer with the counts, or raw; X by default.
     inputBinding: {prefix: --layer}
   batch_key:
     type: string?
