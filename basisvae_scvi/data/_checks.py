@@ -37,7 +37,7 @@ def check_layer(adata: AnnData, layer: str | None) -> None:
         )
     if layer is None and adata.X is None:
         raise ValueError(
-            f"adata.X is empty; name the matrix with layer=....{where_counts_are(adata)}"
+            f"adata.X is empty; name the matrix with layer=...{where_counts_are(adata)}"
         )
 
 
