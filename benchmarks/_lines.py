@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
+import inspect
+import warnings
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import anndata as ad
 import numpy as np
 import scanpy as sc
 from scipy.stats import norm, rankdata
+
+from basisvae_scvi import BasisVAE
 
 MIN_CELLS = 10
 
@@ -66,3 +72,48 @@ def load_line(path: str, name: str, n_genes: int) -> ad.AnnData:
     sc.pp.filter_genes(adata, min_cells=MIN_CELLS)
     sc.pp.highly_variable_genes(adata, n_top_genes=n_genes, flavor="seurat_v3")
     return adata[:, adata.var["highly_variable"]].copy()
+
+
+def add_line_arguments(parser: argparse.ArgumentParser, default: list[str]) -> None:
+    """Files and lines, as options."""
+    parser.add_argument("--marrow", help="marrow sample, for the lines ery and mono")
+    parser.add_argument("--worm", help="worm embryo, for the lines ADL, ASG, AWC and AWB")
+    parser.add_argument("--lines", nargs="+", choices=[*LINES], default=default)
+
+
+def given_lines(arguments: argparse.Namespace) -> Iterator[tuple[str, str]]:
+    """Lines asked for with their file; those without one are named and left out."""
+    for line in arguments.lines:
+        path = getattr(arguments, LINES[line].sample)
+        if path is None:
+            print(f"SKIPPED {line}: no file given with --{LINES[line].sample}", flush=True)
+        else:
+            yield line, path
+
+
+def fit(
+    adata: ad.AnnData,
+    *,
+    is_given: bool = False,
+    batch_key: str | None = None,
+    max_epochs: int | None = None,
+    seed: int = 0,
+    **arguments,
+) -> BasisVAE:
+    """Train on a line, with ``given_z`` observed or z learned; ``arguments`` of the model."""
+    BasisVAE.setup_anndata(
+        adata,
+        batch_key=batch_key,
+        size_factor_key="size_factor",
+        latent_key="given_z" if is_given else None,
+    )
+    model = BasisVAE(adata, **arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.train(max_epochs=max_epochs, seed=seed, accelerator="cpu", enable_progress_bar=False)
+    return model
+
+
+def has_own_courses(model: BasisVAE) -> bool:
+    """Whether genes of this version of the package stray from the curve of their group."""
+    return "own_course" in inspect.signature(model.get_gene_trends).parameters

@@ -18,20 +18,16 @@ the kernel, is chosen for each column by what it says of the very cells that it 
 from __future__ import annotations
 
 import argparse
-import inspect
 import sys
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
-from _lines import LINES, load_line
+from _lines import add_line_arguments, fit, given_lines, has_own_courses, load_line
 from _machine import write
 from _own_curves import AXES, WIDTHS, at, gaussian_process, kernel, penalised_splines, sums
 from scipy.special import gammaln
 from scipy.stats import rankdata
-
-from basisvae_scvi import BasisVAE
 
 sys.path.insert(0, str(Path(__file__).resolve().parent / "peers"))
 
@@ -145,21 +141,14 @@ def palantir_rate(fitted):
 
 def basisvae_rates(fitted, arguments: argparse.Namespace, shift: bool) -> dict:
     """Rates at any z by name: genes' own courses, where the model has them, and groups'."""
-    BasisVAE.setup_anndata(fitted, size_factor_key="size_factor", latent_key="given_z")
-    model = BasisVAE(
+    model = fit(
         fitted,
+        is_given=True,
+        max_epochs=arguments.max_epochs,
         n_basis=arguments.n_basis,
         translation_invariant=shift,
         gene_likelihood=arguments.likelihood,
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model.train(
-            max_epochs=arguments.max_epochs,
-            seed=0,
-            accelerator="cpu",
-            enable_progress_bar=False,
-        )
     # The model has z in a unit and with a sign of its own.
     own_z = model.get_latent_representation()[:, 0]
     slope, origin = np.polyfit(fitted.obs["given_z"].to_numpy(), own_z, 1)
@@ -174,7 +163,7 @@ def basisvae_rates(fitted, arguments: argparse.Namespace, shift: bool) -> dict:
 
     n_groups = int(model.get_clusters()["cluster"].nunique())
     name = f"BasisVAE, {'with' if shift else 'no'} shifts"
-    if "own_course" not in inspect.signature(model.get_gene_trends).parameters:
+    if not has_own_courses(model):
         return {name: (rates(), n_groups)}
     return {
         name: (rates(own_course=True), n_groups),
@@ -235,9 +224,7 @@ def run(path: str, line: str, split: int, arguments: argparse.Namespace) -> dict
 def main() -> None:
     """Run what was asked for, print a table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--marrow", help="marrow sample, for the lines ery and mono")
-    parser.add_argument("--worm", help="worm embryo, for the lines ADL, ASG, AWC and AWB")
-    parser.add_argument("--lines", nargs="+", choices=[*LINES], default=["ery", "mono", "ADL"])
+    add_line_arguments(parser, default=["ery", "mono", "ADL"])
     parser.add_argument("--genes", type=int, default=1000)
     parser.add_argument("--splits", type=int, default=1, help="random halves, one after the other")
     parser.add_argument("--shift", nargs="*", choices=["no", "yes"], default=["no", "yes"])
@@ -248,11 +235,7 @@ def main() -> None:
     arguments = parser.parse_args()
     kept = {**vars(arguments), "marrow": None, "worm": None, "output": None}
     runs = []
-    for line in arguments.lines:
-        path = getattr(arguments, LINES[line].sample)
-        if path is None:
-            print(f"SKIPPED {line}: no file given with --{LINES[line].sample}", flush=True)
-            continue
+    for line, path in given_lines(arguments):
         for split in range(arguments.splits):
             runs.append(run(path, line, split, arguments))
             write({"arguments": kept, "runs": runs}, arguments.output)
