@@ -9,7 +9,6 @@ import anndata as ad
 import numpy as np
 import scanpy as sc
 from _halves_measures import Half, courses_agreement, groups_agreement
-from _lines import normal_scores
 from _own_curves import at, gaussian_process, sums
 from scipy.stats import norm
 from sklearn.cluster import KMeans
@@ -86,7 +85,7 @@ class Rivals:
     halves
         AnnData of either half.
     z
-        Order of the cells of either half.
+        Normal scores of the cells of either half along their order.
     points
         Normal scores at which courses are compared.
     names
@@ -97,17 +96,16 @@ class Rivals:
         self, halves: list[ad.AnnData], z: list[np.ndarray], points: np.ndarray, names: list[str]
     ):
         self.names = names
-        scores = [normal_scores(of) for of in z]
         self.halves = {
             "Gaussian processes": [
                 Half(None, _own_courses(half, of, points))
-                for half, of in zip(halves, scores, strict=True)
+                for half, of in zip(halves, z, strict=True)
             ]
         }
         if "Palantir" in names:
             self.trends = [
                 _trends(Problem(half, norm.cdf(of), "nb", False, 0))
-                for half, of in zip(halves, scores, strict=True)
+                for half, of in zip(halves, z, strict=True)
             ]
             self.halves["Palantir"] = [Half(None, _log_rates(of, points)) for of in self.trends]
         self._known = {}

@@ -14,7 +14,7 @@ that training starts from, and says how far these agree and what bounds the sear
 
     python benchmarks/halves.py --marrow marrow_cd34_palantir.h5ad --output halves.json
     python benchmarks/halves.py --worm worm_embryo_amphid.h5ad --lines ADL --z learned
-    python benchmarks/halves.py --worm worm_embryo_amphid.h5ad --lines ADL --z learned --seeds 5
+    python benchmarks/halves.py --worm worm_embryo_amphid.h5ad --lines ADL --genes 2000 --seeds 5
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator
+from statistics import mean
 
 import anndata as ad
 import numpy as np
 from _halves_measures import Half, agreement, half_rise, of_seeds, rises_of
 from _halves_rivals import Rivals, usable
-from _lines import add_line_arguments, fit, given_lines, has_own_courses, load_line
+from _lines import add_line_arguments, fit, given_lines, has_own_courses, load_line, normal_scores
 from _machine import write
 from _own_curves import at, gaussian_process, sums
 from _search_seed import set_search_seed
@@ -79,26 +80,21 @@ def compare_halves(
 ) -> Iterator[dict]:
     """Rows of a line, one for every kind of z, model and number of bases."""
     halves = split(adata, arguments.split)
-    kept = adata[:, halves[0].var_names]
-    everything = sums(
-        kept.X.toarray(), kept.obs["size_factor"].to_numpy(), kept.obs["given_z"].to_numpy()
-    )
-    rises = rises_of(at(gaussian_process(everything), norm.ppf(SHARES)))
-    of_given = None
+    rises = rising_genes(adata[:, halves[0].var_names])
     for kind in arguments.z:
+        rivals = None
         for shift in arguments.shift:
-            rivals = of_given if kind == "given" else None
+            # Where z is learned they get that of the first number of bases.
+            rivals = rivals if kind == "given" else None
             for n_basis in arguments.n_basis:
                 model = {"n_basis": n_basis, "translation_invariant": shift == "yes"}
                 ours = [fit_half(half, kind, arguments, **model) for half in halves]
                 if rivals is None:
                     z = [
-                        half.obs["given_z"].to_numpy() if kind == "given" else own.z
+                        half.obs["given_z"].to_numpy() if kind == "given" else normal_scores(own.z)
                         for half, own in zip(halves, ours, strict=True)
                     ]
                     rivals = Rivals(halves, z, norm.ppf(SHARES), names)
-                    of_given = rivals if kind == "given" else of_given
-                n_groups = [len(set(half.labels)) for half in ours]
                 yield {
                     "line": line,
                     "z": kind,
@@ -110,31 +106,56 @@ def compare_halves(
                     **times(ours, rivals, rises),
                     "rho": [half.rho for half in ours],
                     "seconds": [half.seconds for half in ours],
-                    # As many groups as each half has, and as many as it was allowed.
-                    "rivals_at_equal_numbers": rivals.groups(n_groups),
-                    **(
-                        {"rivals_at_n_basis": rivals.groups([n_basis, n_basis])}
-                        if n_basis != DEFAULT_N_BASIS
-                        else {}
-                    ),
-                    "rival_courses": rivals.courses(rises),
+                    **of_rivals(ours, rivals, rises, n_basis),
                 }
 
 
+def rising_genes(adata: ad.AnnData) -> np.ndarray:
+    """Genes whose rate at least doubles along the known order, by their own curves ``(P,)``."""
+    counts, size = adata.X.toarray(), adata.obs["size_factor"].to_numpy()
+    curves = gaussian_process(sums(counts, size, adata.obs["given_z"].to_numpy()))
+    return rises_of(at(curves, norm.ppf(SHARES)))
+
+
+def of_rivals(ours: list[Half], rivals: Rivals, rises: np.ndarray, n_basis: int) -> dict:
+    """Rivals with as many groups as each of our halves has, and as many as it was allowed."""
+    found = {
+        "rivals_at_equal_numbers": rivals.groups([len(set(half.labels)) for half in ours]),
+        "rival_courses": rivals.courses(rises),
+    }
+    if n_basis != DEFAULT_N_BASIS:
+        found["rivals_at_n_basis"] = rivals.groups([n_basis, n_basis])
+    return found
+
+
 def times(ours: list[Half], rivals: Rivals, rises: np.ndarray) -> dict:
-    """Half-rise times of the two halves, ours and a rival's on the same genes."""
+    """Correlation of half-rise times of the two halves, ours and a rival's on the same genes."""
     both = [*ours, *rivals.halves["Gaussian processes"]]
     found = np.array([half_rise(half.courses) for half in both])
     shared = rises & np.isfinite(found).all(0)
-    if shared.sum() < 3:
-        return {"half_rise_on_shared_genes": {"n_genes": int(shared.sum())}}
-    return {
-        "half_rise_on_shared_genes": {
-            "n_genes": int(shared.sum()),
-            "BasisVAE": float(np.corrcoef(found[0, shared], found[1, shared])[0, 1]),
-            "Gaussian processes": float(np.corrcoef(found[2, shared], found[3, shared])[0, 1]),
-        }
-    }
+    result = {"n_genes": int(shared.sum())}
+    if shared.sum() >= 3:
+        found = found[:, shared]
+        result["BasisVAE"] = float(np.corrcoef(found[0], found[1])[0, 1])
+        result["Gaussian processes"] = float(np.corrcoef(found[2], found[3])[0, 1])
+    return {"half_rise_on_shared_genes": result}
+
+
+def averages(rows: list[dict]) -> list[dict]:
+    """Mean ARI over lines of every kind of fit, and of its rivals at equal numbers of groups."""
+    kinds = list(dict.fromkeys((row["z"], row["shift"], row["n_basis"]) for row in rows))
+    found = []
+    for z, shift, n_basis in kinds:
+        own = [
+            row for row in rows if (row["z"], row["shift"], row["n_basis"]) == (z, shift, n_basis)
+        ]
+        names = set.intersection(*(set(row["rivals_at_equal_numbers"]) for row in own))
+        ari = {"BasisVAE": mean(row["ari"] for row in own)}
+        for name in sorted(names):
+            ari[name] = mean(row["rivals_at_equal_numbers"][name]["ari"] for row in own)
+        lines = [row["line"] for row in own]
+        found.append({"z": z, "shift": shift, "n_basis": n_basis, "lines": lines, "ari": ari})
+    return found
 
 
 def compare_seeds(
@@ -172,8 +193,9 @@ def show(row: dict) -> str:
         )
     lines = [
         f"{start} groups {row['n_groups']} ARI {row['ari']:.3f} V {row['v_measure']:.3f} "
-        f"shifts {row['shifts']} courses {row['courses']:.3f} half rise "
-        f"{row['half_rise_on_shared_genes']} {sum(row['seconds']):.0f} s"
+        f"courses {row['courses']:.3f} rho {[round(r, 3) for r in row['rho']]} "
+        f"{sum(row['seconds']):.0f} s",
+        f"      half rise {row['half_rise_on_shared_genes']} shifts {row['shifts']}",
     ]
     for key in ("rivals_at_equal_numbers", "rivals_at_n_basis"):
         for name, found in row.get(key, {}).items():
@@ -189,23 +211,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_line_arguments(parser, default=["ery", "mono", "ADL"])
     parser.add_argument("--genes", type=int, default=600, help="most variable genes")
-    parser.add_argument("--z", nargs="+", choices=["given", "learned"], default=["given"])
+    parser.add_argument(
+        "--z", nargs="+", choices=["given", "learned"], help="default: given; with --seeds learned"
+    )
     parser.add_argument("--shift", nargs="+", choices=["no", "yes"], default=["no", "yes"])
-    parser.add_argument("--n-basis", nargs="+", type=int, default=[DEFAULT_N_BASIS, 8, 12, 20])
+    parser.add_argument(
+        "--n-basis", nargs="+", type=int, help="default: 50, 8, 12 and 20; with --seeds 50"
+    )
     parser.add_argument("--split", type=int, default=0, help="seed of the halves")
     parser.add_argument("--seeds", type=int, help="search all cells so often instead")
     parser.add_argument("--max-epochs", type=int)
     parser.add_argument("--output")
     arguments = parser.parse_args()
+    searches = arguments.seeds is not None
+    arguments.z = arguments.z or (["learned"] if searches else ["given"])
+    few = [] if searches else [8, 12, 20]
+    arguments.n_basis = arguments.n_basis or [DEFAULT_N_BASIS, *few]
     kept = {**vars(arguments), "marrow": None, "worm": None, "output": None}
-    compare, names = (compare_seeds, []) if arguments.seeds else (compare_halves, usable())
+    compare, names = (compare_seeds, []) if searches else (compare_halves, usable())
     rows = []
     for line, path in given_lines(arguments):
         adata = load_line(path, line, arguments.genes)
         for row in compare(line, adata, arguments, names):
             rows.append(row)
             print(show(row), flush=True)
-            write({"arguments": kept, "rows": rows}, arguments.output)
+            more = {} if searches else {"averages": averages(rows)}
+            write({"arguments": kept, "rows": rows, **more}, arguments.output)
+    if not searches:
+        for found in averages(rows):
+            print(found)
 
 
 if __name__ == "__main__":
