@@ -75,10 +75,13 @@ def load_line(path: str, name: str, n_genes: int) -> ad.AnnData:
 
 
 def add_line_arguments(parser: argparse.ArgumentParser, default: list[str]) -> None:
-    """Files and lines, as options."""
-    parser.add_argument("--marrow", help="marrow sample, for the lines ery and mono")
-    parser.add_argument("--worm", help="worm embryo, for the lines ADL, ASG, AWC and AWB")
-    parser.add_argument("--lines", nargs="+", choices=[*LINES], default=default)
+    """Files and lines, as options; lines of the samples that the default ones come from."""
+    samples = {LINES[name].sample for name in default}
+    choices = [name for name, line in LINES.items() if line.sample in samples]
+    for sample in sorted(samples):
+        names = ", ".join(name for name in choices if LINES[name].sample == sample)
+        parser.add_argument(f"--{sample}", help=f"file of the {sample} sample, for {names}")
+    parser.add_argument("--lines", nargs="+", choices=choices, default=default)
 
 
 def given_lines(arguments: argparse.Namespace) -> Iterator[tuple[str, str]]:

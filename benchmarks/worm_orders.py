@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--max-epochs", type=int)
     parser.add_argument("--output")
     arguments = parser.parse_args()
-    kept = {**vars(arguments), "marrow": None, "worm": None, "output": None}
+    kept = {**vars(arguments), "worm": None, "output": None}
     runs = []
     for line, path in given_lines(arguments):
         runs.append(run(path, line, arguments))
