@@ -165,7 +165,6 @@ class StartSearch:
             self.grid,
             self._part(genes),
             self.module.genes.scale_invariant,
-            tolerance=self.module.shape_tolerance,
         )
 
     def run(self, orders: list[np.ndarray], n_restarts: int) -> Start:
