@@ -83,6 +83,11 @@ class CountEvidence(WorkingEvidence):
         self.genes = Deviating(self._given, directions)
         self._by_level = self.genes.direction(0) if self.scale_invariant else None
 
+    @property
+    def offset(self) -> np.ndarray:
+        """Log offsets c of the batches, shape ``(B, P)``."""
+        return self._own.offset
+
     def set_deviation(self, deviation: float) -> None:
         self.deviation = deviation
         if self._own is not None:

@@ -143,6 +143,8 @@ class WorkingEvidence(ABC):
     ----------
     flat_evidence
         Log evidence of the genes for the flat basis, without a deviation, shape ``(P,)``.
+    offset
+        Offsets c of the batches, shape ``(B, P)``.
     own_course
         The genes' own courses in terms of the grid's basis, shape ``(P, S)``.
     own_evidence
@@ -158,6 +160,7 @@ class WorkingEvidence(ABC):
 
     positive: bool
     flat_evidence: np.ndarray
+    offset: np.ndarray
     own_course: np.ndarray
     own_evidence: np.ndarray
     genes: Deviating
