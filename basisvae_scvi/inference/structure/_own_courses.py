@@ -168,7 +168,7 @@ class Level:
     log_scale
         Most probable log λ ~ N(0, 1).
     variance
-        Of log λ.
+        Of log λ, offsets held as for the courses.
     evidence
         Log evidence, by Laplace's method.
     """
@@ -206,8 +206,6 @@ class Level:
             evidence -= 0.5 * log_scale**2
         if n_batch > 1:
             evidence -= 0.5 * (offset**2).sum(0) + 0.5 * np.log1p(by_batch).sum(0)
-            if scales:  # offsets take part of what tells λ
-                curvature = curvature - (by_batch**2 / (by_batch + 1.0)).sum(0)
         evidence -= 0.5 * np.log(curvature)
         variance = 1.0 / curvature if scales else np.zeros(n_genes)
         return cls(log_scale, variance, evidence)
