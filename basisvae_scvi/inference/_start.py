@@ -191,7 +191,8 @@ class StartSearch:
         pooled = [pool_cells(values, z[cells, None], of_counts, seed=self.seed) for z in orders]
         genes = _best_seen(pooled[0], module.likelihood.is_count)
         # Orders can only be compared under one variance: the better it is told, the smaller.
-        within = [variance_within(values, z[cells], of_counts, self.batch[cells]) for z in orders]
+        at = self.batch[cells]
+        within = [variance_within(values, order[cells], of_counts, at) for order in orders]
         variance = np.min(within, axis=0)
         given = module.shape_deviation
         first = _FIRST_DEVIATION if given == "learned" else given

@@ -54,12 +54,18 @@ class CountEvidence(WorkingEvidence):
         ]
 
     def pool(self, share: np.ndarray) -> None:
-        count = self._by_batch(share) / self.dispersion[:, None]
-        self.sums = CountSums(count, self._share_by_batch(share), self.unit)
-        self.at_grid = count.sum(0)
-        prior = own_course_prior(self.grid)
+        self.sums = self._sums(share)
+        self.at_grid = self.sums.count.sum(0)
+        prior = own_course_prior()
         self._own = OwnCourses.fitted(self.sums, self.grid.basis, prior, self._own)
         self._take_composition()
+
+    def _sums(self, share: np.ndarray) -> CountSums:
+        count = self._by_batch(share) / self.dispersion[:, None]
+        return CountSums(count, self._share_by_batch(share), self.unit)
+
+    def _own_evidence(self, share, prior):
+        return OwnCourses.fitted(self._sums(share), self.grid.basis, prior, None).evidence
 
     def _take_composition(self) -> None:
         """Courses are taken relative to the composition; libraries hold the same counts in all."""
@@ -72,7 +78,6 @@ class CountEvidence(WorkingEvidence):
         by_composition = self.at_grid @ self.log_factor
         self.flat_evidence = self._flat.evidence + by_composition
         self.own_course = self._own.course - self.grid.basis.T @ self.log_factor
-        self.own_evidence = self._own.evidence
         self._integrate_deviations()
 
     def _integrate_deviations(self) -> None:

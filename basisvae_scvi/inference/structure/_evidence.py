@@ -9,6 +9,7 @@ exact for Gaussian data, for counts about the gene's own smooth course.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,11 @@ from ._smooth import SmoothFit
 _GENES_PER_BLOCK = 512
 # A gene's own course: prior standard deviation, its length, and that of its level.
 OWN_COURSE = {"sd": 1.2, "length": 0.5, "level": 1.0}
+# Length of own courses where orders of the cells are compared. A process has few bends: with shorter
+# ones, an order that winds through several processes at once explains more. Of 0.5, 1, 1.6, 2.5 and
+# 4, on four lines of the worm embryo whose times are known; 0.5 takes a wrong order in all four, 1 in
+# one, and 1.6 and above in none.
+_PROCESS_LENGTH = 1.6
 
 
 def sums_over_cells(values, share: np.ndarray) -> np.ndarray:
@@ -35,9 +41,10 @@ def sums_over_cells(values, share: np.ndarray) -> np.ndarray:
     return np.concatenate([values[:, s : s + _GENES_PER_BLOCK].T @ share for s in starts])
 
 
-def own_course_prior(grid: CurveGrid) -> np.ndarray:
+@cache
+def own_course_prior(length: float = OWN_COURSE["length"]) -> np.ndarray:
     """Square root of the prior covariance of a gene's own course, ``(S, R)``."""
-    sd, length, level = OWN_COURSE["sd"], OWN_COURSE["length"], OWN_COURSE["level"]
+    grid, sd, level = CurveGrid(False), OWN_COURSE["sd"], OWN_COURSE["level"]
     covariance = sd**2 * np.exp(-0.5 * ((grid.z[:, None] - grid.z) / length) ** 2) + level**2
     variance, direction = np.linalg.eigh(grid.basis.T @ covariance @ grid.basis)
     kept = variance > 1e-6 * variance[-1]
@@ -147,8 +154,6 @@ class WorkingEvidence(ABC):
         Offsets c of the batches, shape ``(B, P)``.
     own_course
         The genes' own courses in terms of the grid's basis, shape ``(P, S)``.
-    own_evidence
-        Log evidence of the genes for courses of their own, shape ``(P,)``.
     genes
         The genes, their deviations integrated out.
     composition
@@ -162,7 +167,6 @@ class WorkingEvidence(ABC):
     flat_evidence: np.ndarray
     offset: np.ndarray
     own_course: np.ndarray
-    own_evidence: np.ndarray
     genes: Deviating
 
     def __init__(
@@ -204,6 +208,26 @@ class WorkingEvidence(ABC):
     @abstractmethod
     def pool(self, share: np.ndarray) -> None:
         """Take in responsibilities ``(N, G)``."""
+
+    def order_evidence(self, share: np.ndarray) -> float:
+        """Log evidence of all genes for smooth courses of their own, cells at these places.
+
+        Which order of the cells is the process is seen by that: how well groups explain the genes
+        is partly luck of the search.
+        """
+        return float(self._own_evidence(share, own_course_prior(_PROCESS_LENGTH)).sum())
+
+    @abstractmethod
+    def _own_evidence(self, share: np.ndarray, prior: np.ndarray) -> np.ndarray:
+        """Log evidence of every gene for a course of its own, shape ``(P,)``.
+
+        Parameters
+        ----------
+        share
+            Responsibilities ``(N, G)``.
+        prior
+            Square root of the prior covariance of courses, shape ``(S, R)``.
+        """
 
     @abstractmethod
     def set_deviation(self, deviation: float) -> None:

@@ -41,39 +41,47 @@ class GaussianEvidence(WorkingEvidence):
         self.size = np.ones(self.values.shape[0])
         self.gene_precision = 1.0 / variance
         self._given: Quadratics | None = None  # before cells are pooled
-        self.offset = np.zeros((self.n_batch, self.n_genes))
 
     def pool(self, share: np.ndarray) -> None:
+        self._take(*self._sums(share))
+
+    def _sums(self, share: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """w and h ``(B, P, G)`` and k ``(P,)`` of log p = k + Σ [w η − ½ h η²]."""
         weighted = self._by_batch(share) * self.gene_precision[:, None]
-        n_cells = self._share_by_batch(share)
-        precision = np.multiply.outer(self.gene_precision, n_cells)  # (P, B, G)
-        self._take(weighted, precision.transpose(1, 0, 2), np.zeros(self.n_genes))
+        precision = self.gene_precision[:, None] * self._share_by_batch(share)[:, None]
+        return weighted, precision, np.zeros(self.n_genes)
 
     def _take(self, weighted: np.ndarray, precision: np.ndarray, constant: np.ndarray) -> None:
-        """Take in Σ_g [weighted η − ½ precision η²] of every batch, each ``(B, P, G)``."""
-        for _ in range(_OFFSET_ROUNDS if self.n_batch > 1 else 1):
-            told = (weighted - self.offset[..., None] * precision).sum(0)
-            self._fit_own(told, precision.sum(0), constant)
-            if self.n_batch > 1:
-                self.offset = self._offsets(weighted, precision)
+        self._given, own, self.offset = self._fitted(
+            weighted, precision, constant, own_course_prior()
+        )
+        self.own_course = own.courses(np.zeros_like(self._given.linear), np.ones(self.n_genes))
+        told = (weighted - self.offset[..., None] * precision).sum(0)
         flat = Statistics(self.level * told.sum(1), self.level**2 * precision.sum((0, 2)))
         self._flat_moments = self._integrated(flat, constant)
         self.flat_evidence = self._flat_moments[0]
         self._integrate_deviations()
 
-    def _fit_own(self, told, precision, constant) -> None:
-        """Quadratics of the courses, in units m, and the genes' own ones."""
-        basis, unit = self.grid.basis, self.unit[:, None]
-        linear = unit * (told @ basis)
-        curvature = unpacked(unit**2 * (precision @ squares_of_rows(basis)))
-        self._given = Quadratics(constant, linear, curvature)
-        own = Deviating(self._given, own_course_prior(self.grid))
-        self.own_evidence = own.marginal.constant
-        self.own_course = own.courses(np.zeros_like(linear), np.ones(self.n_genes))
+    def _own_evidence(self, share, prior):
+        return self._fitted(*self._sums(share), prior)[1].marginal.constant
 
-    def _offsets(self, weighted, precision) -> np.ndarray:
-        """The most probable c ~ N(0, 1) for the genes' own courses, centred, ``(B, P)``."""
-        course = self.unit[:, None] * (self.own_course @ self.grid.basis.T)
+    def _fitted(self, weighted, precision, constant, prior):
+        """Quadratics of the courses in units m, own courses under a prior, and offsets."""
+        basis, unit = self.grid.basis, self.unit[:, None]
+        curvature = unpacked(unit**2 * (precision.sum(0) @ squares_of_rows(basis)))
+        offset = np.zeros((self.n_batch, self.n_genes))
+        for _ in range(_OFFSET_ROUNDS if self.n_batch > 1 else 1):
+            told = (weighted - offset[..., None] * precision).sum(0)
+            given = Quadratics(constant, unit * (told @ basis), curvature)
+            own = Deviating(given, prior)
+            if self.n_batch > 1:
+                course = own.courses(np.zeros_like(given.linear), np.ones(self.n_genes))
+                offset = self._offsets(weighted, precision, course)
+        return given, own, offset
+
+    def _offsets(self, weighted, precision, course) -> np.ndarray:
+        """The most probable c ~ N(0, 1) for courses ``(P, S)``, centred, ``(B, P)``."""
+        course = self.unit[:, None] * (course @ self.grid.basis.T)
         rest = (weighted - precision * course).sum(2)
         offset = rest / (precision.sum(2) + 1.0)
         return offset - offset.mean(0)
@@ -164,13 +172,13 @@ class BinaryEvidence(GaussianEvidence):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, variance=np.ones(args[0].shape[1]), **kwargs)
 
-    def pool(self, share: np.ndarray) -> None:
+    def _sums(self, share):
         n_cells = self._share_by_batch(share)[:, None]
         p = (self._by_batch(share) + 0.5) / (n_cells + 1.0)
         precision, logit = n_cells * p * (1.0 - p), np.log(p / (1.0 - p))
         # Of the parabola through the peak of the likelihood at every point: its height.
         peak = n_cells * (p * np.log(p) + (1.0 - p) * np.log1p(-p))
-        self._take(precision * logit, precision, (peak - 0.5 * precision * logit**2).sum((0, 2)))
+        return precision * logit, precision, (peak - 0.5 * precision * logit**2).sum((0, 2))
 
     def _information(self, location, genes):
         p = expit(location)
