@@ -16,7 +16,9 @@ def test_windows_and_moves_are_shifts():
     np.testing.assert_allclose(moved[:-10], curve[10:])
     assert (moved[-10:] == curve[-1]).all()
     beyond = grid.extended(curve[None, : len(grid.z)])[0]
-    np.testing.assert_array_equal(grid.windows(beyond[None])[0, grid.no_shift], curve[: len(grid.z)])
+    np.testing.assert_array_equal(
+        grid.windows(beyond[None])[0, grid.no_shift], curve[: len(grid.z)]
+    )
     assert (beyond[0], beyond[-1]) == (curve[0], curve[len(grid.z) - 1])
 
 
@@ -25,7 +27,9 @@ def test_smooth_curves_are_functions_of_the_basis(shift):
     grid = CurveGrid(shift)
     n = grid.basis.shape[1]
     np.testing.assert_allclose(grid.basis.T @ grid.basis, np.eye(n), atol=1e-12)
-    curves = np.stack([np.sin(2 * grid.x), np.ones(len(grid.x)), np.exp(-0.5 * (grid.x / 0.5) ** 2)])
+    curves = np.stack(
+        [np.sin(2 * grid.x), np.ones(len(grid.x)), np.exp(-0.5 * (grid.x / 0.5) ** 2)]
+    )
     seen = grid.coordinates(curves) @ grid.basis.T
     np.testing.assert_allclose(seen, grid.windows(curves), atol=0.005)
 

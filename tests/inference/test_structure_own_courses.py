@@ -103,9 +103,7 @@ def test_offsets_of_batches_are_found_and_paid_for(grid):
 
         def target(both, j=j):
             value, slope = log_joint(sums, functions, j, both[n:])(both[:n])
-            mean = sums.unit[j] * np.exp(both[n:]) * (
-                sums.exposure @ np.exp(functions @ both[:n])
-            )
+            mean = sums.unit[j] * np.exp(both[n:]) * (sums.exposure @ np.exp(functions @ both[:n]))
             return value, np.r_[slope, both[n:] + mean - sums.count[:, j].sum(1)]
 
         best = minimize(target, np.zeros(n + 2), jac=True, options={"gtol": 1e-7})
@@ -169,7 +167,10 @@ def test_evidence_of_a_level_counts_the_offsets(total):
 
 def test_offsets_of_a_level_are_found_beside_its_scale():
     """The maximum of offsets and λ together; λ's variance is that of held offsets."""
-    count, expected = np.array([[40.0, 3.0], [90.0, 900.0]]), np.array([[60.0, 2.0], [50.0, 700.0]])
+    count, expected = (
+        np.array([[40.0, 3.0], [90.0, 900.0]]),
+        np.array([[60.0, 2.0], [50.0, 700.0]]),
+    )
     level = Level.fitted(count, expected, scales=True)
     for j in range(2):
         x, m = count[:, j], expected[:, j]

@@ -71,8 +71,9 @@ def test_integrated_deviations_are_a_normal_of_their_covariance(dense):
     spread = dense.functions @ dense.directions
     for course in np.random.default_rng(3).standard_normal((3, N_FUNCTIONS)):
         expected = [
-            multivariate_normal(dense.functions @ course, spread @ spread.T + np.diag(noise))
-            .logpdf(y)
+            multivariate_normal(
+                dense.functions @ course, spread @ spread.T + np.diag(noise)
+            ).logpdf(y)
             for y, noise in zip(dense.y, dense.noise, strict=True)
         ]
         np.testing.assert_allclose(value(genes.marginal, course), expected, rtol=1e-10)

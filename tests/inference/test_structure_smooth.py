@@ -51,5 +51,3 @@ def test_a_wiggly_prior_costs_more_than_a_smooth_one_where_nothing_wiggles():
     )
     assert smooth.evidence > wiggly.evidence + 5
     assert smooth.complexity > wiggly.complexity
-
-
