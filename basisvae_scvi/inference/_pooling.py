@@ -48,7 +48,12 @@ def _pool_labels(z: np.ndarray, n_pools: int, seed: int) -> np.ndarray:
 
 
 def pool_cells(
-    matrix, z: np.ndarray, size_factor: np.ndarray | None, *, n_pools: int = _N_POOLS, seed: int = 0
+    matrix,
+    z: np.ndarray,
+    size_factor: np.ndarray | None,
+    *,
+    n_pools: int = _N_POOLS,
+    seed: int = 0,
 ) -> PooledCells:
     """Pool cells with similar z.
 

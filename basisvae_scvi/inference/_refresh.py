@@ -204,9 +204,7 @@ class AssignmentRefresher:
         evidence[:, module.assignment.idle()] = -torch.inf
         module.assignment.update(evidence, module.assignment_weight)
 
-    def _evidence(
-        self, module: BasisVAEModule, cells: PlacedCells, pairs: Pairs
-    ) -> Tensor:
+    def _evidence(self, module: BasisVAEModule, cells: PlacedCells, pairs: Pairs) -> Tensor:
         """What a gene gains by a basis: Σ_n log p, scaled to all cells, plus its log priors.
 
         Under ``gene_prior="all"`` the priors hold for every pair, used or not, and drop out.

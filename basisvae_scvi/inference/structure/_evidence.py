@@ -279,9 +279,7 @@ class WorkingEvidence(ABC):
         return np.stack([self.normalised(curve) for curve in curves])
 
     @abstractmethod
-    def curve_sums(
-        self, weight: np.ndarray, scale: ScaleMoments, genes: np.ndarray
-    ) -> CurveSums:
+    def curve_sums(self, weight: np.ndarray, scale: ScaleMoments, genes: np.ndarray) -> CurveSums:
         """What genes, with weights ``(P', D)`` over shifts, say about one curve."""
 
     @abstractmethod

@@ -136,9 +136,7 @@ class OwnCourses:
         precision = np.eye(prior.shape[1]) + prior.T @ curvature @ prior
         evidence = log_likelihood - 0.5 * np.square(weight).sum(1)
         evidence -= 0.5 * np.linalg.slogdet(precision)[1]
-        return cls(
-            weight, course, offset, Quadratics(constant, slope + bent, curvature), evidence
-        )
+        return cls(weight, course, offset, Quadratics(constant, slope + bent, curvature), evidence)
 
 
 def squares_of_rows(functions: np.ndarray) -> np.ndarray:

@@ -88,7 +88,9 @@ class Deviating:
     @cached_property
     def response(self) -> np.ndarray:
         """T⁻¹ Vᵀ, shape ``(P, R, S)``."""
-        right = np.broadcast_to(self.directions.T, (len(self._precision), *self.directions.T.shape))
+        right = np.broadcast_to(
+            self.directions.T, (len(self._precision), *self.directions.T.shape)
+        )
         return np.linalg.solve(self._precision, right)
 
     @cached_property

@@ -23,7 +23,7 @@ _MIN_GAIN = 1.0
 _SETTLE_ROUNDS = 5
 _FIRST_SWEEPS = 10
 # Other seeds of curves from where the cells are: so many in a row in vain are enough.
-_MAX_VAIN_TRIES = 5
+_MAX_VAIN_TRIES = 2
 # Structures found on the way, the latest ones, that each new one is recombined with as well.
 _MAX_OTHERS = 4
 _RECOMBINED_ROUNDS = 20
