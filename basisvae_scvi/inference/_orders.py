@@ -219,7 +219,7 @@ def further_orders(
     batch: np.ndarray | None = None,
     seed: int,
 ) -> list[np.ndarray]:
-    """Orders of the cells, plain ones and along paths through them, that differ from the first one.
+    """Orders of the cells that differ from the first one: plain ones, and along paths.
 
     Parameters
     ----------
@@ -232,7 +232,7 @@ def further_orders(
     first
         z⁰ of the first guess, shape ``(N,)``.
     batch
-        Batch of each cell, shape ``(N,)``. Of several, orders are offered with every batch centred,
+        Batch of each cell, shape ``(N,)``. Of several, orders with every batch centred are offered
         too: right where batches hold the same stages, and wrong where they are the stages.
     seed
         Seed.

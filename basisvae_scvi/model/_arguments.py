@@ -24,9 +24,7 @@ def check_arguments(arguments: dict) -> None:
     for name in ("latent_weight", "assignment_weight", "latent_prior_scale"):
         _check_positive(arguments[name], name)
     _check_positive(arguments["n_basis"], "n_basis", minimum=1)
-    _check_deviation(
-        arguments["shape_deviation"], arguments["objective"], arguments["n_latent"]
-    )
+    _check_deviation(arguments["shape_deviation"], arguments["objective"], arguments["n_latent"])
     n_grid = arguments["n_grid"]
     if n_grid != 0 and n_grid < 5:
         raise ValueError(f"n_grid={n_grid} must be 0 (no grid) or at least 5.")

@@ -73,9 +73,9 @@ class StructureMixin:
         Returns
         -------
         Data frame with ``restart``, ``move`` (``"start"``, ``"delete"``, ``"merge"``, ``"split"``,
-        several joined by ``"+"``, ``"compose"``, ``"spread"``, ``"deviate"``, ``"turn"``, ``"settle"``,
-        ``"recombine"``), ``bound`` after it (nats; bases, genes and cells paid for) and
-        ``n_used_bases``, the flat one included.
+        several joined by ``"+"``, ``"compose"``, ``"spread"``, ``"deviate"``, ``"turn"``,
+        ``"settle"``, ``"recombine"``), ``bound`` after it (nats; bases, genes and cells paid for)
+        and ``n_used_bases``, the flat one included.
 
         Raises
         ------

@@ -24,10 +24,10 @@ _SIZE_QUANTILES = np.linspace(0.03, 0.97, 9)
 
 
 class CountEvidence(WorkingEvidence):
-    """Quasi-Poisson counts of mean s_n m_j e^(c_bj) λ exp(f(z_n + δ) + ε_j(z_n)); curves are log f.
+    """Quasi-Poisson counts of log mean log(s_n m_j λ) + c_bj + f(z_n + δ) + ε_j(z_n).
 
-    log λ ~ N(0, 1), which has the mode and the curvature of the Γ(1, 1) of λ there, so that λ and ε
-    are integrated out alike. Libraries differ along z because the genes that change are in them.
+    log λ ~ N(0, 1), which has the mode and the curvature of the Γ(1, 1) of λ there, so that λ and
+    ε are integrated out alike. Libraries differ along z because the genes that change are in them.
     ``composition`` is the log of a factor of all size factors, a smooth function of z, that makes
     the flat genes level.
 

@@ -1,8 +1,8 @@
 """Own deviations of genes from the course of their group: their prior, and how large they are.
 
 Genes of a group do not follow one course to the last digit. Gene j has a smooth deviation of its
-own, ε_j ~ GP(0, τ² κ), additive in the log of counts and in other data. τ is one for all genes, the
-one that makes the data most probable (empirical Bayes).
+own, ε_j ~ GP(0, τ² κ), additive in the log of counts and in other data. τ is one for all genes,
+that under which the data are most probable (empirical Bayes).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ._grid import CurveGrid
 if TYPE_CHECKING:
     from ._state import SettledGenes, Structure
 
-# κ(d) = 1 / (1 + d² / (2 l²)), rational quadratic: squared-exponential kernels of all lengths about l
-# (Rasmussen & Williams 2006, eq. 4.19). On the marrow's erythroid and monocyte lineages it gains 20 to
-# 80 nats over a single length (0.5 to 2.2 were tried), and searches agree better.
+# κ(d) = 1 / (1 + d² / (2 l²)), rational quadratic: squared-exponential kernels of all lengths
+# about l (Rasmussen & Williams 2006, eq. 4.19). On the marrow's erythroid and monocyte lineages it
+# gains 20 to 80 nats over a single length (0.5 to 2.2 were tried), and searches agree better.
 _LENGTH = 1.0
 # Directions with less than this share of the largest variance are left out: a hundredth of τ.
 _NEGLIGIBLE = 1e-3

@@ -1,7 +1,7 @@
 """What every gene says about every curve, λ and its own deviation integrated out.
 
 Counts are quasi-Poisson (Poisson, all nats divided by the gene's dispersion ψ_j ≥ 1 within pools),
-other data Gaussian. Cells enter through their responsibilities for the grid points of z alone. Each
+other data Gaussian. Cells enter through their responsibilities for the grid points of z alone. A
 gene is summarised by its log likelihood as a quadratic function of its course, :mod:`._quadratic`:
 exact for Gaussian data, for counts about the gene's own smooth course.
 """
@@ -26,10 +26,10 @@ from ._smooth import SmoothFit
 _GENES_PER_BLOCK = 512
 # A gene's own course: prior standard deviation, its length, and that of its level.
 OWN_COURSE = {"sd": 1.2, "length": 0.5, "level": 1.0}
-# Length of own courses where orders of the cells are compared. A process has few bends: with shorter
-# ones, an order that winds through several processes at once explains more. Of 0.5, 1, 1.6, 2.5 and
-# 4, on four lines of the worm embryo whose times are known; 0.5 takes a wrong order in all four, 1 in
-# one, and 1.6 and above in none.
+# Length of own courses where orders of the cells are compared. A process has few bends: with
+# shorter lengths, an order that winds through several processes at once explains more. Of 0.5, 1,
+# 1.6, 2.5 and 4, on four lines of the worm embryo whose times are known: 0.5 takes a wrong order
+# in all four, 1 in one, and 1.6 and above in none.
 _PROCESS_LENGTH = 1.6
 
 

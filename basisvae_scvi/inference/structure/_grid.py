@@ -65,8 +65,8 @@ class CurveGrid:
     weights
         N(0, 1) on the support of the curves, normalised over it, ``(C,)``.
     basis
-        Φ: orthonormal functions on the grid of z that all curves are made of as cells see them, the
-        constant one among them, shape ``(G, S)``.
+        Φ: orthonormal functions on the grid of z that all curves are made of as cells see them,
+        the constant one among them, shape ``(G, S)``.
     """
 
     def __init__(self, translation_invariant: bool):

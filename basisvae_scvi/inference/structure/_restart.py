@@ -205,7 +205,7 @@ class Restart:
         return structure
 
     def _spread(self, structure: Structure) -> Structure:
-        """With the spread of shifts and deviations learned; moves of their own where that gains."""
+        """With the spread of shifts and deviations learned; moves of their own where that pays."""
         for move, learn in (("spread", learn_spread), ("deviate", learn_deviation)):
             new = learn(self.genes, structure)
             if new is not structure:
