@@ -87,6 +87,8 @@ def test_help_names_every_option_in_full(run, command):
         (["fit", "missing.h5ad", "-o", "x.h5ad", "--likelihood", "cauchy"], "'zinb', 'nb'"),
         (["fit", "missing.h5ad", "-o", "x.h5ad", "--concentration", "0"], "--concentration"),
         (["fit", "missing.h5ad", "-o", "x.h5ad", "--latent-weight", "nan"], "--latent-weight"),
+        (["fit", "missing.h5ad", "-o", "x.h5ad", "--shape-deviation", "-1"], "--shape-deviation"),
+        (["fit", "missing.h5ad", "-o", "x.h5ad", "--shape-deviation", "much"], "learned"),
         (["fit", "missing.h5ad", "-o", "x.h5ad", "--seed", "-1"], "--seed"),
         (["fit", "missing.h5ad", "-o", "x.h5ad", "--threads", "0"], "--threads"),
         (["fit", "missing.h5ad", "-o", "x.h5ad", "--colour"], "--colour"),
