@@ -27,6 +27,24 @@ def register_cells(model, adata) -> None:
     model._register_manager_for_instance(model.adata_manager.transfer_fields(adata))
 
 
+def known_manager(model, adata):
+    """Manager under which a model knows this very AnnData; ``None`` for others and for copies."""
+    managers = type(model)._per_instance_manager_store.get(model.id, {})
+    manager = managers.get(adata.uns.get(SCVI_UUID_KEY))
+    return manager if manager is not None and manager.adata is adata else None
+
+
+def forget_cells(model, adata) -> None:
+    """Let a model know no longer of an AnnData; one loaded without data has none again."""
+    for store in (
+        type(model)._per_instance_manager_store.get(model.id, {}),
+        type(model)._setup_adata_manager_store,
+    ):
+        store.pop(adata.uns.get(SCVI_UUID_KEY), None)
+    if model.adata is adata:
+        model._adata = model._adata_manager = None
+
+
 def seed_sampler(loader, seed: int) -> None:
     """Let annbatch's loader draw the order of cells from a seed; other loaders stay as they are.
 
@@ -43,6 +61,8 @@ __all__ = [
     "LEFTOVER_OBS_PREFIX",
     "LEFTOVER_UNS_KEYS",
     "STATE_REGISTRY_KEY",
+    "forget_cells",
+    "known_manager",
     "register_cells",
     "seed_sampler",
     "set_params_online_update",

@@ -9,8 +9,9 @@ from typing import Any
 
 import joblib
 import torch
-from scvi.utils import track
 from threadpoolctl import threadpool_limits
+
+from ._progress import track
 
 
 @contextmanager
@@ -38,6 +39,7 @@ def run_jobs(
     n_tasks: int,
     n_jobs: int | None = None,
     description: str = "Working",
+    unit: str = "task",
     silent: bool = False,
 ) -> list:
     """Apply a function to every task through joblib, in order.
@@ -58,6 +60,8 @@ def run_jobs(
         has threads.
     description
         Text beside the progress bar.
+    unit
+        What a task is called there.
     silent
         Whether to show none.
     """
@@ -69,10 +73,10 @@ def run_jobs(
     with threadpool_limits(1, user_api="blas"):
         if is_single:
             results = (function(*task) for task in tasks)
-            return list(track(results, description=description, total=n_tasks, disable=silent))
+            return list(track(results, description, total=n_tasks, unit=unit, silent=silent))
         with _torch_threads(1):
             results = _start(calls, n_jobs)
-            return list(track(results, description=description, total=n_tasks, disable=silent))
+            return list(track(results, description, total=n_tasks, unit=unit, silent=silent))
 
 
 def _start(calls: Iterable, n_jobs: int | None) -> Iterable:

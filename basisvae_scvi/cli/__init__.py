@@ -21,6 +21,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns
     -------
-    Exit status: 0 done, 1 data or run error, 2 usage error, 130 interrupted.
+    Exit status: 0 done, 1 data or run error, 2 usage error, 130 interrupted, 143 terminated.
     """
     return run_command_line(arguments)

@@ -40,7 +40,10 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(epilog="Exit status: 0 done, 1 data or run error, 2 usage error, 130 interrupted.")
+@app.callback(
+    epilog="Exit status: 0 done, 1 data or run error, 2 usage error, 130 interrupted, "
+    "143 terminated."
+)
 def _program(
     version: Annotated[
         bool,

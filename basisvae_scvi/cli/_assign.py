@@ -5,6 +5,7 @@ import logging
 import h5py
 
 from basisvae_scvi import BasisVAE
+from basisvae_scvi._quiet import quiet_libraries
 
 from ._checks import check_free_keys
 from ._device import check_accelerator, limit_threads
@@ -12,7 +13,6 @@ from ._errors import CommandError
 from ._files import read_anndata, readable, strip_leftovers, write_anndata
 from ._genes import hide_size_factors
 from ._layers import chosen_matrix, counts_wanted, take_raw
-from ._log import silent_libraries
 from ._metrics import write_metrics
 from ._outcome import Outcome
 from ._run_info import Stopwatch, run_info, run_info_path, write_run_info
@@ -44,7 +44,7 @@ def assign(settings: AssignSettings, line: str) -> int:
             "it with fit --model-dir, or with model.save(..., save_anndata=True)."
         )
     watch = Stopwatch()
-    with Staging(overwrite=settings.overwrite) as staging, silent_libraries():
+    with Staging(overwrite=settings.overwrite) as staging, quiet_libraries():
         output = staging.claim(settings.output, is_zarr)
         folder = settings.tables
         names = ("genes", "assignments") if folder else ()
@@ -92,7 +92,7 @@ def assign_genes(settings: AssignSettings):
             max_cells=settings.max_cells,
             seed=settings.seed,
             key_added=settings.key_added,
-            silent=True,
+            silent=settings.quiet,
         )
     hide_size_factors(adata, settings)
     strip_leftovers(adata)

@@ -69,7 +69,7 @@ def model_settings(settings: DemoSettings) -> ModelSettings:
         figures=settings.output,
         size_factor_key=SIZE_FACTOR,
         root=ROOT,
-        max_epochs=settings.max_epochs or _N_EPOCHS,
+        max_epochs=_N_EPOCHS if settings.max_epochs is None else settings.max_epochs,
         **{name: getattr(settings, name) for name in (*shared, *said)},
     )
 

@@ -1,9 +1,13 @@
 """Reading and writing of AnnData: h5ad files, zarr folders, and the output of Cell Ranger."""
 
+import gzip
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import anndata as ad
 from scipy import sparse
@@ -11,9 +15,12 @@ from scipy import sparse
 from basisvae_scvi._compat import LEFTOVER_OBS_PREFIX, LEFTOVER_OBSM_KEYS, LEFTOVER_UNS_KEYS
 
 from ._errors import CommandError, flatten, list_some
+from ._foreign import head_of
 from ._guarded_file import new_hdf5
+from ._hdf5 import hdf5_kind, mudata_message
+from ._mtx import read_mtx
 from ._on_disk import open_anndata, write_from_disk
-from ._paths import InputKind, check_input, input_kind, is_zarr_path, matrix_files
+from ._paths import InputKind, check_input, input_kind, is_zarr_path
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +31,8 @@ def read_anndata(path: Path, *, backed: bool = False) -> ad.AnnData:
     Parameters
     ----------
     path
-        The suffix ``.h5`` makes it a 10x file; a folder is a 10x one if it has a ``matrix.mtx``,
-        else zarr.
+        An HDF5 file, which gzip may have compressed; a ``matrix.mtx`` or a folder with one; any
+        other folder is zarr.
     backed
         Whether matrices stay on disk; see :func:`~basisvae_scvi.cli._on_disk.open_anndata`.
 
@@ -34,10 +41,12 @@ def read_anndata(path: Path, *, backed: bool = False) -> ad.AnnData:
     CommandError
         If it is missing, unreadable, empty, or names cells twice.
     """
-    with readable(path) as kind:
+    with readable(path) as (kind, plain):
         if kind is InputKind.zarr:
             _check_complete(path)
-        adata = open_anndata(path) if backed else _READERS[kind](path)
+        if backed and plain != path:
+            raise CommandError(f"--backed reads no compressed file: gunzip -k {path}, name that.")
+        adata = open_anndata(path) if backed else _READERS[kind](plain)
     if 0 in adata.shape:
         raise CommandError(f"{path} holds {adata.n_obs} cells and {adata.n_vars} genes.")
     check_names(adata, path)
@@ -52,15 +61,7 @@ def _read_10x_h5(path: Path) -> ad.AnnData:
 
 
 def _read_10x_mtx(path: Path) -> ad.AnnData:
-    import scanpy
-
-    [matrix, *others] = matrix_files(path)
-    if others:
-        raise CommandError(
-            f"{path} holds several matrices: {list_some(p.name for p in (matrix, *others))}. "
-            "Leave one in a folder of its own."
-        )
-    return _with_unique_genes(scanpy.read_10x_mtx(path, prefix=matrix.name.split("matrix.mtx")[0]))
+    return _with_unique_genes(read_mtx(path))
 
 
 def _with_unique_genes(adata: ad.AnnData) -> ad.AnnData:
@@ -79,28 +80,67 @@ _READERS = {
 _CURES = {
     InputKind.h5ad: "Copy it again, or write it anew with anndata.",
     InputKind.zarr: "Copy it again, or write it anew with anndata.",
-    InputKind.tenx_h5: "Copy it again from Cell Ranger's output; an AnnData must end in .h5ad.",
-    InputKind.tenx_mtx: (
-        "It needs matrix.mtx.gz, features.tsv.gz and barcodes.tsv.gz, or matrix.mtx, genes.tsv "
-        "and barcodes.tsv."
-    ),
+    InputKind.tenx_h5: "Copy it again from Cell Ranger's output.",
+    InputKind.tenx_mtx: "Copy it again from Cell Ranger's output.",
 }
 
 
 @contextmanager
-def readable(path: Path) -> Iterator[InputKind]:
-    """Turn what h5py, zarr, anndata and scanpy raise into CommandError; yields the kind."""
+def readable(path: Path) -> Iterator[tuple[InputKind, Path]]:
+    """Turn what h5py, zarr, anndata and scanpy raise into CommandError.
+
+    Yields
+    ------
+    The kind, and where to read: the path, or what gzip had compressed, for as long as it is read.
+    """
     check_input(path)
     kind = input_kind(path)
     try:
-        yield kind
+        with _uncompressed(path, kind) as plain:
+            if kind in (InputKind.h5ad, InputKind.tenx_h5):
+                kind = hdf5_kind(plain, path)
+            yield kind, plain
     except CommandError:
         raise
     except Exception as error:  # of many types
-        reason = flatten(error.args[0] if isinstance(error, KeyError) and error.args else error)
+        cure = _newer_anndata(error) or _CURES[kind]
         raise CommandError(
-            f"{path} cannot be read as {kind.value} ({reason.rstrip('.')}). {_CURES[kind]}"
+            f"{path} cannot be read as {kind.value} ({_reason(error)}). {cure}"
         ) from error
+
+
+@contextmanager
+def _uncompressed(path: Path, kind: InputKind) -> Iterator[Path]:
+    """The file itself, or a copy that is gone afterwards if gzip has compressed it."""
+    if kind is InputKind.tenx_mtx or path.is_dir() or not head_of(path)[1]:
+        yield path
+        return
+    with TemporaryDirectory() as folder:
+        plain = Path(folder) / path.stem
+        with gzip.open(path) as source, open(plain, "wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        yield plain
+
+
+def _reason(error: Exception) -> str:
+    """What a reader said; of a bare key, that it is missing."""
+    if isinstance(error, KeyError):
+        text = flatten(error.args[0] if error.args else "")
+        return text if " " in text else f"there is no {text!r} in it"
+    text = flatten(error).rstrip(".") or type(error).__name__
+    if isinstance(error.__cause__, KeyError) and error.__cause__.args:
+        text += f": {_reason(error.__cause__)}"
+    return text
+
+
+def _newer_anndata(error: Exception) -> str | None:
+    """The cure for a file with entries in a form that only a newer anndata knows."""
+    if "No read method registered" not in str(error):
+        return None
+    return (
+        f"An anndata newer than the {version('anndata')} here wrote it: pip install --upgrade "
+        "anndata; or leave that entry out where it was written."
+    )
 
 
 def _check_complete(path: Path) -> None:
@@ -108,6 +148,8 @@ def _check_complete(path: Path) -> None:
     import zarr
 
     store = zarr.open_group(str(path), mode="r")
+    if "mod" in store:
+        raise CommandError(mudata_message(path, list(store["mod"])))
     places = ["X"] if "X" in store else []
     places += [f"layers/{name}" for name in store.get("layers", ())]
     for element in (store[place] for place in places):

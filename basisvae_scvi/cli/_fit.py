@@ -8,7 +8,9 @@ from functools import partial
 from anndata import AnnData
 
 from basisvae_scvi import BasisVAE
-from basisvae_scvi.inference import CheckpointFile
+from basisvae_scvi._quiet import quiet_libraries
+from basisvae_scvi._termination import Terminated
+from basisvae_scvi.inference import CheckpointFile, TrainingProgress
 from basisvae_scvi.model import INIT_METHODS
 
 from ._checks import check_data_options
@@ -17,10 +19,8 @@ from ._errors import EXIT_INTERRUPTED
 from ._files import read_anndata, strip_leftovers
 from ._genes import hide_size_factors, prepare
 from ._layers import counts_wanted, take_raw
-from ._log import silent_libraries
 from ._outcome import Outcome
 from ._output import Outputs
-from ._progress import TrainingProgress
 from ._run_info import Stopwatch
 from ._settings import FitSettings, ModelSettings
 from ._staging import Staging
@@ -50,15 +50,12 @@ def fit(settings: FitSettings, line: str) -> int:
 def fit_and_write(settings: ModelSettings, load: Callable[[], AnnData], line: str) -> Outcome:
     """Fit what ``load`` returns and write all that the settings ask for, or nothing."""
     watch = Stopwatch()
-    with Staging(overwrite=settings.overwrite) as staging, silent_libraries():
-        outputs = Outputs.claim(settings, staging)
-        limit_threads(settings.threads)
-        check_accelerator(settings.accelerator)
-        outcome = fit_anndata(load(), settings)
-        outputs.write(outcome, settings, line, watch)
-        staging.commit()
-        if settings.checkpoint_dir is not None and not outcome.interrupted:
-            CheckpointFile(settings.checkpoint_dir).remove()
+    try:
+        outcome = _fit_staged(settings, load, line, watch)
+    except Terminated as end:  # perhaps long after training has said what it keeps
+        if settings.checkpoint_dir is not None:
+            end.kept = CheckpointFile(settings.checkpoint_dir).kept
+        raise
     if outcome.interrupted:
         logger.error(
             "interrupted; %s holds what was reached by epoch %d.",
@@ -70,6 +67,21 @@ def fit_and_write(settings: ModelSettings, load: Callable[[], AnnData], line: st
     return outcome
 
 
+def _fit_staged(
+    settings: ModelSettings, load: Callable[[], AnnData], line: str, watch: Stopwatch
+) -> Outcome:
+    with Staging(overwrite=settings.overwrite) as staging, quiet_libraries():
+        outputs = Outputs.claim(settings, staging)
+        limit_threads(settings.threads)
+        check_accelerator(settings.accelerator)
+        outcome = fit_anndata(load(), settings)
+        outputs.write(outcome, settings, line, watch)
+        staging.commit()
+        if settings.checkpoint_dir is not None and not outcome.interrupted:
+            CheckpointFile(settings.checkpoint_dir).remove()
+    return outcome
+
+
 def fit_anndata(adata: AnnData, settings: ModelSettings) -> Outcome:
     """Fit the model and annotate ``adata`` in place."""
     check_data_options(adata, settings, INIT_METHODS)
@@ -77,7 +89,7 @@ def fit_anndata(adata: AnnData, settings: ModelSettings) -> Outcome:
     work = prepare(adata, settings)
     with counts_wanted(adata, settings.layer):
         model = build_model(work, settings)
-    progress = TrainingProgress(quiet=settings.quiet)
+    progress = TrainingProgress(silent=settings.quiet)
     logger.info("Fitting %d cells × %d genes", model.adata.n_obs, model.adata.n_vars)
     with warnings.catch_warnings():
         # Said once, when the output is there.
@@ -94,7 +106,7 @@ def fit_anndata(adata: AnnData, settings: ModelSettings) -> Outcome:
             batch_size=settings.batch_size,
             early_stopping=settings.early_stopping,
             checkpoint_dir=settings.checkpoint_dir,
-            enable_progress_bar=False,
+            enable_progress_bar=not settings.quiet,
             callbacks=[progress],
         )
     model.annotate(adata, key_added=settings.key_added, root=settings.root)

@@ -2,6 +2,8 @@
 
 import io
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,6 +56,42 @@ class GuardedFile(io.FileIO):
             return self.tell()
 
 
+# HDF5 calls these, and crashes if one of them raises.
+_CALLBACKS = {
+    function.__code__
+    for function in (GuardedFile.write, GuardedFile.readinto, GuardedFile.truncate)
+}
+_SECONDS_TO_WAIT = 0.01
+
+
+@contextmanager
+def _raising_outside_callbacks() -> Iterator[None]:
+    """Let handlers of signals, which raise, wait until HDF5 is not in the middle of something."""
+    taken = {}
+
+    def handle(number: int, frame) -> None:
+        at = frame
+        while at is not None:
+            if at.f_code in _CALLBACKS:
+                again = threading.Timer(_SECONDS_TO_WAIT, os.kill, (os.getpid(), number))
+                again.daemon = True
+                again.start()
+                return
+            at = at.f_back
+        taken[number](number, frame)
+
+    if threading.current_thread() is threading.main_thread():
+        handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+        taken = {number: handler for number, handler in handlers.items() if callable(handler)}
+    try:
+        for number in taken:
+            signal.signal(number, handle)
+        yield
+    finally:
+        for number, handler in taken.items():
+            signal.signal(number, handler)
+
+
 @contextmanager
 def new_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open a new HDF5 file for writing; on leaving, all of it is on the disk.
@@ -63,7 +101,7 @@ def new_hdf5(path: Path) -> Iterator[h5py.File]:
     OSError
         If it could not be written.
     """
-    with GuardedFile(path) as raw:
+    with GuardedFile(path) as raw, _raising_outside_callbacks():
         try:
             with h5py.File(raw, "w") as file:
                 yield file

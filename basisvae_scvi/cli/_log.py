@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from basisvae_scvi._termination import Terminated, orderly_termination
+
 from ._checks import check_log_options
 from ._errors import EXIT_ERROR, EXIT_INTERRUPTED, PROGRAM, CommandError, describe, flatten
 from ._settings import LogSettings
 
 logger = logging.getLogger(__name__)
 _PACKAGE = logging.getLogger("basisvae_scvi")
-# Where Lightning and scvi-tools tell of devices, tips and epochs.
-_CHATTERING = ("lightning", "lightning.pytorch", "lightning.fabric", "scvi")
 INTERRUPTED = "interrupted; nothing was written."
 
 
@@ -103,18 +103,9 @@ def _own_warnings_only() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def silent_libraries() -> Iterator[None]:
-    """Keep Lightning's and scvi-tools' messages back; to be entered once both are imported."""
-    loggers = [logging.getLogger(name) for name in _CHATTERING]
-    levels = [one.level for one in loggers]
-    for one in loggers:
-        one.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for one, level in zip(loggers, levels, strict=True):
-            one.setLevel(level)
+def _tell_end(end: Terminated) -> None:
+    kept = "" if end.kept is None else f" but {end.kept}"
+    logger.error("%s; nothing was written%s.", end, kept)
 
 
 def run_logged(job: Callable[[], int], settings: LogSettings) -> int:
@@ -136,8 +127,10 @@ def run_logged(job: Callable[[], int], settings: LogSettings) -> int:
             if settings.log_file is not None:
                 add(_file_handler(settings.log_file))
             check_log_options(settings)
-            with _own_warnings_only():
+            with _own_warnings_only(), orderly_termination(_tell_end):
                 return job()
+        except Terminated as end:
+            return end.code
         except KeyboardInterrupt:
             logger.error(INTERRUPTED, exc_info=settings.debug)
             return EXIT_INTERRUPTED

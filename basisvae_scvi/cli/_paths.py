@@ -4,7 +4,8 @@ import os
 from enum import Enum
 from pathlib import Path
 
-from ._errors import CommandError, UsageError
+from ._errors import CommandError, UsageError, list_some
+from ._foreign import check_known
 
 _SUFFIXES = (".h5ad", ".zarr")
 _MATRIX_NAMES = ("*matrix.mtx", "*matrix.mtx.gz")
@@ -26,17 +27,45 @@ def matrix_files(folder: Path) -> list[Path]:
 
 def input_kind(path: Path) -> InputKind:
     """Kind of data by suffix; a folder is zarr unless it has a 10x matrix."""
+    if path.is_dir():
+        is_mtx = not is_zarr_path(path) and matrix_files(path)
+        return InputKind.tenx_mtx if is_mtx else InputKind.zarr
+    if path.name.endswith((".mtx", ".mtx.gz")):
+        return InputKind.tenx_mtx
     if is_zarr_path(path):
         return InputKind.zarr
-    if path.is_dir():
-        return InputKind.tenx_mtx if matrix_files(path) else InputKind.zarr
     return InputKind.tenx_h5 if path.suffix == ".h5" else InputKind.h5ad
 
 
 def check_input(path: Path) -> None:
-    """Raise CommandError for an input that is not there."""
+    """Raise CommandError for an input that is not there, or is something else than counts."""
     if not path.exists():
         raise CommandError(f"{path} does not exist.")
+    check_known(path)
+    if path.is_dir():
+        _check_folder(path)
+
+
+def _check_folder(path: Path) -> None:
+    """Raise CommandError for a folder that is neither zarr nor a 10x matrix."""
+    is_store = any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zmetadata"))
+    if is_store or is_zarr_path(path) or matrix_files(path):
+        return
+    inside = sorted(path.iterdir())
+    if fitting := [p for p in inside if _is_input(p)]:
+        names = list_some((str(p) for p in fitting), 4)
+        raise CommandError(f"{path} is a folder of inputs; name one of them: {names}.")
+    there = list_some((p.name for p in inside), 5) if inside else "nothing in it"
+    raise CommandError(
+        f"{path} is a folder with {there}, and neither a zarr folder nor one of matrix.mtx, "
+        "features.tsv and barcodes.tsv; name the one that holds the counts."
+    )
+
+
+def _is_input(path: Path) -> bool:
+    if path.is_dir():
+        return is_zarr_path(path) or bool(matrix_files(path))
+    return path.name.endswith((".h5ad", ".h5", ".h5ad.gz"))
 
 
 def is_zarr_path(path: Path) -> bool:

@@ -3,11 +3,11 @@
 import logging
 import warnings
 
-import numpy as np
 from anndata import AnnData
 
 from basisvae_scvi import BasisVAE
-from basisvae_scvi.data import Keys
+from basisvae_scvi._quiet import quiet_libraries
+from basisvae_scvi.inference import TrainingProgress
 
 from ._checks import check_free_keys
 from ._device import check_accelerator, limit_threads
@@ -15,10 +15,8 @@ from ._errors import EXIT_INTERRUPTED, CommandError
 from ._files import read_anndata, strip_leftovers, write_anndata
 from ._genes import hide_size_factors
 from ._layers import take_raw
-from ._log import silent_libraries
 from ._metrics import write_metrics
 from ._outcome import Outcome
-from ._progress import TrainingProgress
 from ._run_info import Stopwatch, run_info, run_info_path, write_run_info
 from ._saved_model import fitting_cells, load_registry
 from ._settings import ProjectSettings
@@ -43,7 +41,7 @@ def project(settings: ProjectSettings, line: str) -> int:
     Exit status.
     """
     watch = Stopwatch()
-    with Staging(overwrite=settings.overwrite) as staging, silent_libraries():
+    with Staging(overwrite=settings.overwrite) as staging, quiet_libraries():
         output = staging.claim(settings.output, is_zarr)
         cells = settings.tables and staging.claim(settings.tables / "cells.tsv")
         metrics = settings.metrics and staging.claim(settings.metrics)
@@ -84,7 +82,7 @@ def place_cells(adata: AnnData, settings: ProjectSettings) -> Outcome:
         accelerator=settings.accelerator.value,
         trust_file=settings.trust_model,
     )
-    progress = TrainingProgress(quiet=settings.quiet)
+    progress = TrainingProgress(silent=settings.quiet)
     n_new = query.module.n_batch - query.n_known_batches_
     if n_new:
         logger.info("Learning the offsets of %d new batches", n_new)
@@ -92,19 +90,11 @@ def place_cells(adata: AnnData, settings: ProjectSettings) -> Outcome:
     else:
         query.is_trained_ = True
         query.module.eval()
-    query.annotate(adata, key_added=settings.key_added, intervals=False)
-    if query.module.n_latent == 1:
-        adata.obs[Keys(settings.key_added).pseudotime] = reference_pseudotime(query)
+    layer = "auto" if settings.layer is None else settings.layer
+    query.annotate(adata, key_added=settings.key_added, layer=layer, intervals=False)
     hide_size_factors(adata, settings)
     strip_leftovers(adata)
     return Outcome(query, adata, progress.n_epochs, progress.was_interrupted)
-
-
-def reference_pseudotime(query: BasisVAE) -> np.ndarray:
-    """Place between the first and the last cell that the model was fitted to, from 0 to 1."""
-    low, high = np.sort(query.orientation_ * np.asarray(query.latent_range_, dtype=np.float64))
-    z = query.get_latent_representation()[:, 0].astype(np.float64)
-    return np.clip((z - low) / (high - low), 0.0, 1.0) if high > low else np.zeros_like(z)
 
 
 def _train(query: BasisVAE, settings: ProjectSettings, progress: TrainingProgress) -> None:
@@ -116,6 +106,6 @@ def _train(query: BasisVAE, settings: ProjectSettings, progress: TrainingProgres
             seed=settings.seed,
             accelerator=settings.accelerator.value,
             batch_size=settings.batch_size,
-            enable_progress_bar=False,
+            enable_progress_bar=not settings.quiet,
             callbacks=[progress],
         )

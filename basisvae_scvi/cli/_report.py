@@ -10,6 +10,7 @@ from anndata import AnnData
 
 from basisvae_scvi.report import read_results, write_report
 
+from ._errors import CommandError
 from ._files import check_names, readable
 from ._run_info import run_info_path
 from ._settings import ModelSettings, ReportSettings
@@ -60,7 +61,9 @@ def write_fit_report(adata: AnnData, path: Path, settings: ModelSettings, info: 
 
 def _write(settings: ReportSettings, path: Path) -> None:
     with ExitStack() as stack:
-        with readable(settings.input):
+        with readable(settings.input) as (_, plain):
+            if plain != settings.input:
+                raise CommandError(f"{settings.input} is compressed: gunzip -k {settings.input}.")
             opened = read_results(settings.input, key=settings.key_added)
             adata = stack.enter_context(opened)
         check_names(adata, settings.input)
@@ -68,7 +71,7 @@ def _write(settings: ReportSettings, path: Path) -> None:
             adata,
             path,
             key=settings.key_added,
-            title=settings.title or settings.input.stem,
+            title=settings.input.stem if settings.title is None else settings.title,
             genes=settings.genes or None,
             color=settings.color or (),
             run_info=read_run_info(settings.input),

@@ -42,8 +42,8 @@ def fitting_cells(adata: ad.AnnData, settings: ProjectSettings, registry: dict) 
         For a layer, genes or columns of obs that the model needs and that are not there.
     """
     arguments = registry["setup_args"]
-    layer = settings.layer or arguments["layer"]
-    whose = "--layer" if settings.layer else "The model's layer"
+    layer = arguments["layer"] if settings.layer is None else settings.layer
+    whose = "The model's layer" if settings.layer is None else "--layer"
     matrix = chosen_matrix(adata, layer, whose=whose)
     check_finite(matrix, describe_location(layer))
     genes = np.asarray(registry["field_registries"]["X"]["state_registry"]["column_names"])

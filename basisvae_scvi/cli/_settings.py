@@ -344,7 +344,7 @@ class DemoSettings(LogSettings):
     n_genes: Annotated[
         int, _option("Use so many variable genes, and four markers.", DATA, min=20, max=2000)
     ] = 500
-    n_basis: Annotated[int, _option("Number of basis functions.", MODEL, min=2)] = 12
+    n_basis: Annotated[int, _option("Number of basis functions.", MODEL, min=2)] = 24
     translation_invariant: TranslationInvariant = True
     max_epochs: MaxEpochs = None
     seed: Annotated[int, _option("Seed.", TRAINING, min=0, max=MAX_SEED)] = 0

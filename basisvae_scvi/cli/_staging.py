@@ -8,6 +8,8 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
+from basisvae_scvi._termination import let_finish
+
 from ._errors import CommandError, write_trouble
 
 
@@ -109,6 +111,7 @@ class Staging:
 
     def commit(self) -> None:
         """Give every staged result its own name; what was claimed first comes last."""
+        let_finish()
         for target, temporary in reversed(self._temporary.items()):
             if temporary.is_dir():
                 _replace_folder(temporary, target)

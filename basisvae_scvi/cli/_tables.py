@@ -27,11 +27,9 @@ def gene_table(model: BasisVAE) -> pd.DataFrame:
     trends = model.get_gene_trends()
     z = trends.index.to_numpy()
     peak = z[trends.to_numpy().argmax(axis=0)]
-    span = z[-1] - z[0]
     is_flat = (table["cluster"] == FLAT).to_numpy()
     table["peak"] = np.where(is_flat, np.nan, peak)
-    relative = (peak - z[0]) / span if span > 0 else np.zeros_like(peak)
-    table["peak_pseudotime"] = np.where(is_flat, np.nan, relative)
+    table["peak_pseudotime"] = np.where(is_flat, np.nan, model.to_pseudotime(peak))
     return table
 
 

@@ -16,11 +16,21 @@ from ._checks import (
 from ._columns import ColumnReader
 from ._counts import NotCounts, check_counts, has_raw_counts, layers_of_counts, pointing_to_counts
 from ._datamodule import ForeignBatches
+from ._digests import cell_digests, matrix_total, same_cells
 from ._fields import BatchField, CategoriesField, MatrixField, NumbersField
 from ._keys import DEFAULT_KEY, Keys, check_free, check_table_key, is_run, taken_keys
 from ._manager import DataManager
-from ._matrices import feature_moments, iter_rows, plain_matrix, read_rows, row_sums, to_dense
+from ._matrices import (
+    feature_moments,
+    iter_rows,
+    plain_matrix,
+    read_rows,
+    row_sums,
+    stored_values,
+    to_dense,
+)
 from ._obs import check_columns, check_obs_key, read_categories, read_latent, read_numbers
+from ._registered import check_registered
 from ._root import root_cells
 from ._values import flags, numbers
 
@@ -37,6 +47,7 @@ __all__ = [
     "MatrixField",
     "NotCounts",
     "NumbersField",
+    "cell_digests",
     "check_binary",
     "check_columns",
     "check_counts",
@@ -46,6 +57,7 @@ __all__ = [
     "check_names",
     "check_obs_key",
     "check_real",
+    "check_registered",
     "check_same_genes",
     "check_table_key",
     "describe_location",
@@ -62,10 +74,13 @@ __all__ = [
     "read_latent",
     "read_numbers",
     "read_rows",
+    "matrix_total",
     "root_cells",
     "row_sums",
+    "same_cells",
     "shortened",
     "taken_keys",
+    "stored_values",
     "to_dense",
     "warn_empty",
 ]

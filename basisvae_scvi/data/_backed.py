@@ -104,7 +104,7 @@ class CellSplitter(DataSplitter):
             return None
         if not len(cells) or not reads_rows_from_disk(self.adata_manager):
             return None
-        batch_size = self.data_loader_kwargs.get("batch_size") or 128
+        batch_size = self.data_loader_kwargs.get("batch_size", 128)
         return BackedBatches(self.adata_manager, cells, batch_size, shuffle=shuffle)
 
     def train_dataloader(self):

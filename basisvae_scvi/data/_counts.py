@@ -27,10 +27,13 @@ class NotCounts(ValueError):
         self.problem, self.cure = problem, cure
 
 
-def check_counts(matrix, location: str, *, allow_non_integer: bool = False) -> None:
+def check_counts(
+    matrix, location: str, *, allow_non_integer: bool = False, cure: str | None = None
+) -> None:
     """Raise NotCounts unless the matrix holds raw counts: non-negative whole numbers.
 
     All entries are read. A log-normalised matrix is the usual mistake and is named as such.
+    ``cure`` says what to do where the likelihood has been chosen already.
     """
     largest = 0.0
     is_integer = True
@@ -41,7 +44,7 @@ def check_counts(matrix, location: str, *, allow_non_integer: bool = False) -> N
         if values.min() < 0:
             raise NotCounts(
                 f"{location} contains negative values, but the likelihood is one for counts.",
-                "Name the raw counts with layer=..., or use gene_likelihood='gaussian'.",
+                cure or "Name the raw counts with layer=..., or use gene_likelihood='gaussian'.",
             )
         largest = max(largest, float(values.max()))
         is_integer = is_integer and bool((values == np.rint(values)).all())
@@ -51,7 +54,8 @@ def check_counts(matrix, location: str, *, allow_non_integer: bool = False) -> N
     raise NotCounts(
         f"{location} contains non-integer values{looks_like}, but the likelihood is one for "
         "counts.",
-        "Name the raw counts with layer=..., use gene_likelihood='gaussian', or pass "
+        cure
+        or "Name the raw counts with layer=..., use gene_likelihood='gaussian', or pass "
         "allow_non_integer=True if fractional counts are meant.",
     )
 

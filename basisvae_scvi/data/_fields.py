@@ -24,8 +24,10 @@ from ._checks import (
     describe_location,
     shortened,
 )
+from ._digests import sample_digests
 from ._matrices import plain_matrix
 from ._obs import read_categories, read_numbers
+from ._registered import DIGESTS
 
 
 class MatrixField(LayerField):
@@ -50,6 +52,11 @@ class MatrixField(LayerField):
         check_layer(adata, self.attr_key)
         check_names(adata)
         check_finite(self.get_field_data(adata), describe_location(self.attr_key))
+
+    def register_field(self, adata: AnnData) -> dict:
+        """Register, with digests by which a change of the values is found."""
+        state = super().register_field(adata)
+        return {**state, DIGESTS: sample_digests(self.get_field_data(adata))}
 
     def transfer_field(self, state_registry: dict, adata_target: AnnData, **kwargs) -> dict:
         """Transfer to new data, whose genes must be the registered ones in the same order."""

@@ -1,6 +1,6 @@
 """How the structure is found: starting values, warm start, training plan."""
 
-from ._checkpoint import TrainingCheckpoint
+from ._checkpoint import TrainingCheckpoint, keeping_state
 from ._checkpoint_file import CheckpointFile
 from ._evidence_table import EvidenceTable, GenePosterior, PairEvidence, WorkingBases
 from ._finite import FiniteGuard
@@ -11,10 +11,13 @@ from ._latent import LatentPrior, start_latent
 from ._orders import further_orders
 from ._plan import BasisVAETrainingPlan
 from ._pooling import PooledCells, pool_cells
+from ._processes import one_process, processes_asked_for
 from ._profile import ProfileTable, working_model
 from ._refresh import AssignmentRefresher, pair_evidence, place_cells
+from ._runner import Runner, raising_errors
 from ._shapes import CurveSpace, ShapeSearch, shift_grid
 from ._start import Start, StartSearch, apply_start
+from ._training_progress import TrainingProgress, with_progress
 from ._warm_start import (
     ENCODER_STEPS,
     fit_basis_functions,
@@ -40,23 +43,30 @@ __all__ = [
     "PairEvidence",
     "PooledCells",
     "ProfileTable",
+    "Runner",
     "ShapeSearch",
     "Start",
     "StartSearch",
     "TrainingCheckpoint",
+    "TrainingProgress",
     "WorkingBases",
     "apply_start",
     "fit_basis_functions",
     "fit_encoder",
     "fit_gene_block",
     "further_orders",
+    "keeping_state",
+    "one_process",
     "pair_evidence",
     "place_cells",
     "pool_cells",
     "pooled_start",
+    "processes_asked_for",
+    "raising_errors",
     "shift_grid",
     "start_latent",
     "start_shapes",
     "survive_interrupt",
+    "with_progress",
     "working_model",
 ]

@@ -5,13 +5,17 @@ from __future__ import annotations
 import random
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+from basisvae_scvi._termination import Terminated
 
 from ._checkpoint_file import CheckpointFile
 
@@ -53,6 +57,7 @@ class TrainingCheckpoint(Callback):
         self._fixed: dict[str, Any] = {}
         self._wrote_at, self._took = -np.inf, 0.0
         self._can_write = True
+        self._last: dict[str, Any] | None = None
         self.found = resumed["found"] if resumed else {}
         self.n_epochs = resumed["training"]["epoch"] if resumed and "training" in resumed else 0
 
@@ -112,13 +117,13 @@ class TrainingCheckpoint(Callback):
             # Only now: setting up the loaders has drawn some.
             set_random_state(self._resumed["random"])
             self._resumed = None
-        elif trainer.current_epoch > 0 and self._is_due():
-            self._write_epoch(trainer, pl_module)
+        elif trainer.current_epoch > 0 and self._can_write:
+            self._last = self._state(trainer, pl_module)
+            if time.monotonic() - self._wrote_at >= self._took / _MAX_SHARE:
+                self.write_last()
 
-    def _is_due(self) -> bool:
-        return self._can_write and time.monotonic() - self._wrote_at >= self._took / _MAX_SHARE
-
-    def _write_epoch(self, trainer: Trainer, pl_module) -> None:
+    def _state(self, trainer: Trainer, pl_module) -> dict[str, Any]:
+        """A copy of all that training depends on."""
         stopping = trainer.early_stopping_callback
         training = {
             "epoch": trainer.current_epoch,
@@ -134,10 +139,17 @@ class TrainingCheckpoint(Callback):
             "random": random_state(pl_module.device),
             "training": training,
         }
+        return deepcopy(state)
+
+    def write_last(self) -> None:
+        """Write the state at the start of the last epoch, unless the file has it."""
+        if self._last is None:
+            return
         try:
-            self._write(state)
+            self._write(self._last)
+            self._last = None
         except OSError as error:
-            self._can_write = False
+            self._can_write, self._last = False, None
             warnings.warn(
                 f"The checkpoint {self.file.path} cannot be written ({error.strerror}): training "
                 f"goes on without, and would resume from the last one.",
@@ -145,12 +157,25 @@ class TrainingCheckpoint(Callback):
                 stacklevel=2,
             )
 
-    @rank_zero_only
     def _write(self, state: dict[str, Any]) -> None:
         begin = time.monotonic()
         self.file.write({**self._fixed, **state})
         self._wrote_at = time.monotonic()
         self._took = self._wrote_at - begin
+
+
+@contextmanager
+def keeping_state(checkpoint: TrainingCheckpoint | None) -> Iterator[None]:
+    """Write the last state of a training when it ends, however it does."""
+    try:
+        try:
+            yield
+        finally:
+            if checkpoint is not None:
+                checkpoint.write_last()
+    except Terminated as end:
+        end.kept = None if checkpoint is None else checkpoint.file.kept
+        raise
 
 
 def random_state(device: torch.device | None = None) -> dict[str, Any]:

@@ -45,6 +45,11 @@ class CheckpointFile:
         # One name for all runs: what a killed one leaves is written over by the next.
         return self.path.with_name(f".{FILE_NAME}.partial")
 
+    @property
+    def kept(self) -> str | None:
+        """What a message says of the file, ``None`` if there is none."""
+        return f"{self.path}, from which the same call goes on" if self.path.is_file() else None
+
     def read(self) -> dict[str, Any] | None:
         """State of the file, ``None`` if there is no file.
 
@@ -76,7 +81,8 @@ class CheckpointFile:
             state = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
         except Exception as error:  # torch and pickle raise errors of many types
             raise ValueError(
-                f"{self.path} holds what no checkpoint needs; delete it or name another folder."
+                f"{self.path} cannot be read with torch {torch.__version__}, or holds what no "
+                "checkpoint needs; delete it or name another folder."
             ) from error
         return _decode(state)
 
@@ -100,7 +106,7 @@ class CheckpointFile:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(self._temporary, self.path)
-        except OSError:
+        except BaseException:  # Ctrl-C and signals too
             with contextlib.suppress(OSError):
                 self._temporary.unlink(missing_ok=True)
             raise

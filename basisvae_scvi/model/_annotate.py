@@ -9,9 +9,11 @@ import pandas as pd
 from anndata import AnnData
 
 from basisvae_scvi._version import __version__
-from basisvae_scvi.data import Keys
+from basisvae_scvi.data import Keys, check_layer, matrix_total
 
 from ._certainty import describe_certainty, describe_restarts
+from ._depth import describe_depth
+from ._placing import place
 
 if TYPE_CHECKING:
     from ._model import BasisVAE
@@ -25,37 +27,45 @@ def annotate(
     *,
     key_added: str,
     copy: bool,
+    layer: str | None = "auto",
     intervals: bool = True,
     tables: dict[str, pd.DataFrame] | None = None,
+    own: np.ndarray | None = None,
 ) -> AnnData | None:
     """See :meth:`basisvae_scvi.BasisVAE.annotate`.
 
     ``tables`` are the tables of other genes than those that were trained (``assignment``,
-    ``shift``, ``scale``, ``clusters``), to be written in place of the model's.
+    ``shift``, ``scale``, ``clusters``), to be written in place of the model's, and ``own`` says
+    which of the model's cells each cell is, -1 for others.
     """
     model._check_if_trained(warn=False)
-    target = model.adata if adata is None else adata
-    if target is None:
+    source = model.adata if adata is None else adata
+    if source is None:
         raise ValueError("The model has no data; pass adata=... to annotate.")
-    target = target.copy() if copy else target
     keys = Keys(key_added)
-    # Intervals are those of the training cells. Asked before z is: that may give the model data.
-    intervals = intervals and model.adata is not None and not model.is_query_
+    layer = model._setup_argument("layer") if layer == "auto" else layer
     # Everything is computed before anything is written: an error leaves adata as it was.
     tables = _gene_tables(model) if tables is None else tables
-    cells, genes = _cell_values(model, target), _gene_values(tables, target)
+    genes = _gene_values(tables, source)
+    # Intervals are those of the training cells.
+    intervals = intervals and model.adata is not None and not model.is_query_
     known = describe_certainty(model, tables, keys, intervals=intervals)
-    certainty = {name: values.reindex(target.var_names) for name, values in known.items()}
+    certainty = {name: values.reindex(source.var_names) for name, values in known.items()}
+    z = place(model, source, layer, own)
     uns = _run_description(model, tables["clusters"]["shift"]) | describe_restarts(model)
+    uns["params"] |= _data_description(source, layer, tables["assignment"].index)
+    if not model.is_query_ and (depth := describe_depth(model)):
+        uns["depth"] = depth
+    target = source.copy() if copy else source
     # An earlier fit under the same key may have left what this one does not write.
     for attribute, names in keys.optional.items():
         container = getattr(target, attribute)
         for name in names:
             if name in container:
                 del container[name]
-    target.obsm[keys.latent] = cells.to_numpy(dtype=np.float32)
+    target.obsm[keys.latent] = z
     if model.module.n_latent == 1:
-        target.obs[keys.pseudotime] = _pseudotime(cells.iloc[:, 0].to_numpy())
+        target.obs[keys.pseudotime] = model.to_pseudotime(z[:, 0])
     for name in ("assignment", "shift", "scale"):
         target.varm[getattr(keys, name)] = genes[name]
     clusters = genes["clusters"]
@@ -72,28 +82,6 @@ def annotate(
             target.var[name] = values.eq(True) if is_flag else values
     target.uns[keys.uns] = uns
     return target if copy else None
-
-
-def _pseudotime(z: np.ndarray) -> np.ndarray:
-    z = z.astype(np.float64)
-    span = np.nanmax(z) - np.nanmin(z)
-    return (z - np.nanmin(z)) / span if span > 0 else z * 0.0
-
-
-def _cell_values(model: BasisVAE, target: AnnData) -> pd.DataFrame:
-    """z of the cells of ``target``; NaN where the model does not know them."""
-    if model.adata is not None:
-        z = pd.DataFrame(model.get_latent_representation(), index=model.adata.obs_names)
-        if target is model.adata or target.obs_names.equals(z.index):
-            return z
-        if z.index.is_unique and target.obs_names.isin(z.index).any():
-            return z.reindex(target.obs_names)
-    if not target.var_names.equals(model._gene_names()):
-        raise ValueError(
-            "adata shares no cells with the model's data and its genes are not the model's; "
-            "pass the data the model was trained on, or new cells with the model's genes."
-        )
-    return pd.DataFrame(model.get_latent_representation(target), index=target.obs_names)
 
 
 def _gene_tables(model: BasisVAE) -> dict[str, pd.DataFrame]:
@@ -113,6 +101,19 @@ def _gene_values(tables: dict[str, pd.DataFrame], target: AnnData) -> dict[str, 
     if not names.isin(tables["assignment"].index).any():
         raise ValueError("adata shares no genes with the model; are adata.var_names the same?")
     return {name: table.reindex(names) for name, table in tables.items()}
+
+
+def _data_description(adata: AnnData, layer: str | None, modelled: pd.Index) -> dict:
+    """Place of the data, and by what a figure knows that they are still there."""
+    check_layer(adata, layer)
+    matrix = adata.X if layer is None else adata.layers[layer]
+    columns = np.flatnonzero(adata.var_names.isin(modelled))
+    return {
+        "layer": _plain(layer),
+        "data_cells": adata.n_obs,
+        "data_genes": len(columns),
+        "data_total": matrix_total(matrix, columns),
+    }
 
 
 def _plain(value):

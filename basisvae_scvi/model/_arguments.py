@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 
 from basisvae_scvi.likelihood import LIKELIHOODS, get_likelihood
@@ -28,6 +30,11 @@ def check_arguments(arguments: dict) -> None:
     for name in ("latent_weight", "assignment_weight", "latent_prior_scale"):
         _check_positive(arguments[name], name)
     _check_positive(arguments["n_basis"], "n_basis", minimum=1)
+    for name in ("n_hidden", "n_layers"):
+        check_at_least(arguments[name], 1, name)
+    rate = arguments["dropout_rate"]
+    if not 0.0 <= rate < 1.0:
+        raise ValueError(f"dropout_rate={rate} must be at least 0 and below 1.")
     _check_tolerance(
         arguments["shape_tolerance"],
         arguments["gene_likelihood"],
@@ -37,6 +44,13 @@ def check_arguments(arguments: dict) -> None:
     n_grid = arguments["n_grid"]
     if n_grid != 0 and n_grid < 5:
         raise ValueError(f"n_grid={n_grid} must be 0 (no grid) or at least 5.")
+
+
+def check_at_least(value, minimum: int, argument: str) -> None:
+    """Raise ValueError unless ``value`` is a whole number of at least ``minimum``."""
+    is_whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not is_whole or value < minimum:
+        raise ValueError(f"{argument}={value!r} must be a whole number of at least {minimum}.")
 
 
 def _check_choice(value: str, choices: tuple[str, ...], argument: str) -> None:

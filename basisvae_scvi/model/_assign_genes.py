@@ -15,8 +15,7 @@ from basisvae_scvi._parallel import run_jobs
 from basisvae_scvi.data import (
     ColumnReader,
     Keys,
-    check_binary,
-    check_counts,
+    cell_digests,
     check_finite,
     check_free,
     check_layer,
@@ -25,6 +24,7 @@ from basisvae_scvi.data import (
     describe_location,
     plain_matrix,
     pointing_to_counts,
+    same_cells,
     shortened,
 )
 from basisvae_scvi.inference import FrozenCells, FrozenModel, GeneFit, fit_gene_block
@@ -106,8 +106,9 @@ class AssignGenesMixin:
         Parameters
         ----------
         adata
-            All of the model's cells, matched by ``.obs_names`` in any order, and any genes;
-            dense, CSR, CSC or backed. Other cells are not looked at.
+            All of the model's cells, known by ``.obs_names`` in any order, and any genes; dense,
+            CSR, CSC or backed. In the genes that the model knows they must have its values.
+            Other cells are not looked at, but for their z with ``key_added``.
         layer
             Layer with the data; ``None`` for ``adata.X``. By default as in ``setup_anndata``.
         genes
@@ -136,8 +137,8 @@ class AssignGenesMixin:
         KeyError
             For a layer or genes that are not there.
         ValueError
-            If cells of the model are missing, names are not unique, or the data do not suit the
-            likelihood.
+            If cells of the model are missing or have other values, names are not unique, or the
+            data do not suit the likelihood.
 
         Examples
         --------
@@ -159,6 +160,7 @@ class AssignGenesMixin:
             )
         if key_added is not None:
             check_free(adata, Keys(key_added))
+        self._check_own_data()
         seed = resolve_seed(self.seed_ if seed is None else seed)
         layer = self._setup_argument("layer") if layer == "auto" else layer
         check_layer(adata, layer)
@@ -167,12 +169,16 @@ class AssignGenesMixin:
         matrix = adata.X if layer is None else adata.layers[layer]
         check_real(matrix, describe_location(layer))
         matrix = plain_matrix(matrix, describe_location(layer))
-        reader = ColumnReader(matrix, _rows_of_cells(adata, self.adata.obs_names), columns)
+        rows = _rows_of_cells(adata, self.adata.obs_names)
+        self._check_same_values(adata, matrix, rows, describe_location(layer))
+        reader = ColumnReader(matrix, rows, columns)
         size = _block_size(block_size, len(reader.rows))
         starts = range(0, len(columns), size)
         with pointing_to_counts(adata, layer):
             for start in starts:
-                self._check_values(reader.block(start, start + size), describe_location(layer))
+                block = reader.block(start, start + size)
+                check_finite(block, describe_location(layer))
+                self._check_values(block, describe_location(layer))
         used = self._cells_to_use(max_cells, seed)
         size_factor = self._size_factors(self._matrix())
         with seeded(seed):  # the encoder draws, and the caller's generator is to stay as it is
@@ -192,6 +198,7 @@ class AssignGenesMixin:
             n_tasks=len(starts),
             n_jobs=n_jobs,
             description="Assigning genes",
+            unit="block",
             silent=silent,
         )
         found = self._gene_assignments(fits, adata.var_names[columns])
@@ -202,17 +209,29 @@ class AssignGenesMixin:
                 "scale": found.scales,
                 "clusters": found.clusters,
             }
-            annotate(self, adata, key_added=key_added, copy=False, tables=tables)
+            own = np.full(adata.n_obs, -1)
+            own[rows] = np.arange(len(rows))
+            annotate(
+                self, adata, key_added=key_added, copy=False, layer=layer, tables=tables, own=own
+            )
         return found
 
-    def _check_values(self, block, location: str) -> None:
-        check_finite(block, location)
-        likelihood = self.module.likelihood
-        if likelihood.is_count:
-            allowed = self.init_params_["non_kwargs"]["allow_non_integer"]
-            check_counts(block, location, allow_non_integer=allowed)
-        elif likelihood.name == "bernoulli":
-            check_binary(block, location)
+    def _check_same_values(self, adata: AnnData, matrix, rows: np.ndarray, location: str) -> None:
+        """Raise ValueError if cells of the model have other values here, under the same names."""
+        columns = adata.var_names.get_indexer(self._gene_names())
+        shared = np.flatnonzero(columns >= 0)
+        if not len(shared):
+            return
+        found = cell_digests(matrix, columns[shared])[rows]
+        other = ~same_cells(found, cell_digests(self._matrix(), shared))
+        if other.any():
+            raise ValueError(
+                f"{int(other.sum())} of the model's {len(rows)} cells have other values in "
+                f"{location} than the model's data in the {len(shared)} genes that both have: "
+                f"{shortened(self.adata.obs_names[other])}. Name the layer with the same data "
+                'with layer=..., e.g. layer="counts"; for other cells under the same names use '
+                "BasisVAE.load_query_data."
+            )
 
     def _cells_to_use(self, max_cells: int | None, seed: int) -> np.ndarray:
         """Training cells, or a sample of them, ascending."""

@@ -15,6 +15,8 @@ from torch import Tensor
 from basisvae_scvi.data import iter_rows, root_cells, to_dense
 from basisvae_scvi.module import OUTPUT_KEYS, rescale_latent
 
+from ._arguments import check_at_least
+
 _N_REFERENCE = 200
 
 
@@ -59,17 +61,31 @@ class CellsMixin:
         Shape ``(N, Q)``, float32, oriented as :meth:`orient` says; with ``return_dist`` a pair of
         such arrays.
 
+        Raises
+        ------
+        KeyError
+            For a layer or column that the model reads and ``adata`` lacks.
+        ValueError
+            If the data are no longer those that were registered, cells do not suit the likelihood
+            or have other genes, or ``indices`` names no cell.
+
         Examples
         --------
         >>> model.get_latent_representation().shape
         (100, 1)
         """
         self._check_if_trained(warn=False)
+        check_at_least(mc_samples, 1, "mc_samples")
+        if batch_size is not None:
+            check_at_least(batch_size, 1, "batch_size")
+            batch_size = int(batch_size)  # torch takes no numpy's
         restore = slice(None)
         if dataloader is None:
             adata = self._validate_anndata(adata)
             cells = np.arange(adata.n_obs) if indices is None else np.asarray(indices)
             cells = np.flatnonzero(cells) if cells.dtype == bool else cells
+            if not cells.size:
+                raise ValueError("indices names no cell; leave it out for all of them.")
             # Loaders of backed data want the cells of a minibatch sorted, each once.
             ascending, restore = np.unique(cells, return_inverse=True)
             dataloader = self._make_data_loader(
@@ -95,7 +111,9 @@ class CellsMixin:
     ) -> pd.Series:
         """Position of every cell along the process, from 0 to 1.
 
-        z rescaled linearly, so that differences keep their meaning.
+        z rescaled linearly, so that differences keep their meaning: 0 and 1 are the first and the
+        last of the cells that the model was fitted to, whichever cells are asked for. Cells
+        beyond these get 0 or 1.
 
         Parameters
         ----------
@@ -125,12 +143,35 @@ class CellsMixin:
                 "get_latent_representation(), or fit a model with n_latent=1."
             )
         cells = self._validate_anndata(adata)
-        z = self.get_latent_representation(cells)[:, 0].astype(np.float64)
-        if root is not None:
-            z = z * self._root_sign(cells, z, root)
-        span = z.max() - z.min()
-        time = (z - z.min()) / span if span > 0 else np.zeros_like(z)
+        z = self.get_latent_representation(cells)[:, 0]
+        time = self.to_pseudotime(z)
+        if root is not None and self._root_sign(cells, z, root) < 0:
+            time = 1.0 - time
         return pd.Series(time, index=cells.obs_names, name="pseudotime")
+
+    def to_pseudotime(self, z: np.ndarray) -> np.ndarray:
+        """Pseudotime of places along z, as of a cell that is there.
+
+        Parameters
+        ----------
+        z
+            Places, of any shape, oriented as :meth:`orient` says.
+
+        Returns
+        -------
+        float64, from 0 for the first to 1 for the last of the cells that the model was fitted to.
+
+        Examples
+        --------
+        >>> z = model.get_latent_representation()[:, 0]
+        >>> bool((model.to_pseudotime(z) == model.get_pseudotime()).all())
+        True
+        """
+        self._check_if_trained(warn=False)
+        low, high = np.sort(self.orientation_ * np.asarray(self.latent_range_, dtype=np.float64))
+        z = np.asarray(z, dtype=np.float64)
+        time = (z - low) / (high - low) if high > low else np.zeros_like(z)
+        return np.clip(time, 0.0, 1.0)
 
     def orient(self, root: str | np.ndarray | pd.Series) -> None:
         """Let z, and with it all shifts and basis functions, start at ``root``.
@@ -215,7 +256,8 @@ class CellsMixin:
         if is_free and module.n_latent == 1:
             unit = float(np.sqrt(z.var() + variance.mean(dtype=np.float64)))
             rescale_latent(module, unit)
-            z /= unit
+            # Asked once more: the range is to be that of the z which the model tells, to the bit.
+            z = self.get_latent_representation().astype(np.float64)
         self._set_reference(z)
         if module.n_latent > 1 or not is_free:
             return

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
@@ -12,9 +14,10 @@ import scvi
 from scipy import sparse
 from scvi import REGISTRY_KEYS
 
+from basisvae_scvi._termination import Terminated, orderly_termination
 from basisvae_scvi._version import __version__
 from basisvae_scvi.data import iter_rows
-from basisvae_scvi.inference import CheckpointFile, TrainingCheckpoint
+from basisvae_scvi.inference import CheckpointFile, TrainingCheckpoint, keeping_state
 
 from ._start_latent import INIT_METHODS
 
@@ -31,6 +34,12 @@ _LEFT_OUT = {
 
 class CheckpointMixin:
     """Training that can be stopped at any moment and taken up again."""
+
+    @contextmanager
+    def _ending_orderly(self, checkpoint: TrainingCheckpoint | None) -> Iterator[None]:
+        """Let signals end the process only when the last state is written, and say so."""
+        with orderly_termination(_tell_end), keeping_state(checkpoint):
+            yield
 
     def _open_checkpoint(self, arguments: dict[str, Any]) -> TrainingCheckpoint | None:
         """Find the state of an earlier run of the same training, and take over its seed.
@@ -97,6 +106,11 @@ class CheckpointMixin:
         if not (init in INIT_METHODS or self.module.observed_latent or self.is_query_):
             _add(digest, self._given_z(init))
         return digest.hexdigest()
+
+
+def _tell_end(end: Terminated) -> None:
+    kept = f"kept is {end.kept}" if end.kept else "nothing is kept; with checkpoint_dir=... it is"
+    logger.error("Training was %s; %s.", end, kept)
 
 
 def _as_text(values: dict[str, Any]) -> dict[str, str]:

@@ -22,10 +22,7 @@ from basisvae_scvi.data import (
     DataManager,
     MatrixField,
     NumbersField,
-    check_binary,
     check_columns,
-    check_counts,
-    check_same_genes,
     describe_location,
     pointing_to_counts,
 )
@@ -39,6 +36,7 @@ from ._assign_genes import AssignGenesMixin
 from ._constants import feature_constants
 from ._latent_fields import latent_arguments, latent_field
 from ._query import QueryMixin
+from ._registered import RegisteredMixin
 from ._saved_file import SavedFileMixin
 from ._structure import StructureMixin
 from ._training import TrainingMixin
@@ -53,6 +51,7 @@ class BasisVAE(
     UncertaintyMixin,
     QueryMixin,
     SavedFileMixin,
+    RegisteredMixin,
     RNASeqMixin,
     VAEMixin,
     ArchesMixin,
@@ -183,7 +182,7 @@ class BasisVAE(
         check_arguments(self.init_params_["non_kwargs"])
         likelihood = get_likelihood(gene_likelihood)
         if adata is not None:
-            self._check_data(likelihood, allow_non_integer)
+            self._check_data()
         self.module = self._module_cls(
             self.summary_stats.n_vars,
             n_batch=self.summary_stats.n_batch,
@@ -304,14 +303,12 @@ class BasisVAE(
         manager.register_fields(adata, **kwargs)
         cls.register_manager(manager)
 
-    def _check_data(self, likelihood, allow_non_integer: bool) -> None:
+    def _check_data(self) -> None:
+        self._check_unchanged(self.adata_manager, cure="Call setup_anndata once more.")
         matrix = self._matrix()
         location = describe_location(self._setup_argument("layer"))
-        if likelihood.is_count:
-            with pointing_to_counts(self.adata, self._setup_argument("layer")):
-                check_counts(matrix, location, allow_non_integer=allow_non_integer)
-        elif likelihood.name == "bernoulli":
-            check_binary(matrix, location)
+        with pointing_to_counts(self.adata, self._setup_argument("layer")):
+            self._check_values(matrix, location)
         n_vars, n_basis = matrix.shape[1], self.init_params_["non_kwargs"]["n_basis"]
         if n_basis > n_vars:
             raise ValueError(
@@ -342,14 +339,6 @@ class BasisVAE(
         registries = self.registry["field_registries"]
         state = registries.get(REGISTRY_KEYS.CAT_COVS_KEY, {}).get("state_registry", {})
         return list(state["n_cats_per_key"]) if "n_cats_per_key" in state else None
-
-    def _validate_anndata(
-        self, adata: AnnData | None = None, copy_if_view: bool = True
-    ) -> AnnData:
-        """As in scvi-tools, and genes must be the model's, in its order."""
-        if adata is not None:
-            check_same_genes(adata.var_names, self.get_var_names())
-        return super()._validate_anndata(adata, copy_if_view=copy_if_view)
 
 
 def _listed(keys: list[str] | str | None) -> list[str] | None:

@@ -6,7 +6,7 @@ import torch
 
 from basisvae_scvi._compat import set_params_online_update
 
-from ._saved_file import checked_file
+from ._saved_file import as_source, checked_file
 
 # The settings of scvi-tools' query mapping that decide what is trained, with its defaults.
 _FREEZE_DEFAULTS = {
@@ -63,6 +63,7 @@ class QueryMixin:
         >>> query = bv.BasisVAE.load_query_data(new, model)
         >>> query.train(max_epochs=2, seed=1, enable_progress_bar=False)
         """
+        reference_model = as_source(reference_model)
         with checked_file(reference_model, None, trust_file):
             query = super().load_query_data(adata, reference_model, **kwargs)
             n_known = _n_known_batches(reference_model, cls)
@@ -90,7 +91,7 @@ class QueryMixin:
         >>> scvi.settings.verbosity = 30  # warnings only
         >>> with TemporaryDirectory() as folder:
         ...     model.save(Path(folder) / "saved")
-        ...     again = bv.BasisVAE.load(str(Path(folder) / "saved"), adata=adata)
+        ...     again = bv.BasisVAE.load(Path(folder) / "saved", adata=adata)
         >>> again.get_clusters().equals(model.get_clusters())
         True
         >>> scvi.settings.verbosity = 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import traceback
 from collections.abc import Iterator
@@ -13,7 +14,18 @@ from types import SimpleNamespace
 import torch
 from scvi.model.base import ArchesMixin
 
+from basisvae_scvi._quiet import quiet_libraries
 from basisvae_scvi._version import __version__
+from basisvae_scvi.inference import one_process
+
+from ._versions import (
+    ATTRIBUTE,
+    describe_versions,
+    is_of_library,
+    is_whole,
+    portable,
+    versions_here,
+)
 
 # What the parts of a saved model are built with: tensors, arrays, tables and plain containers.
 _BUILDERS = {
@@ -45,6 +57,8 @@ _MODEL_NAME = "BasisVAE"
 _PER_PAIR = ("assignment.logits", "genes.log_scale", "genes.shift")
 # Where scvi-tools and torch build a model from its file.
 _LOADERS = ("scvi.model.base.", "torch.nn.modules.module")
+# Where torch makes objects of what a file says.
+_READERS = ("torch.serialization", "torch._weights_only_unpickler")
 _ALIASES = {"__builtin__": "builtins"}
 _is_trusted: ContextVar[bool] = ContextVar("basisvae_trusts_file", default=False)
 
@@ -86,17 +100,28 @@ def check_saved_file(path: Path) -> None:
     try:
         content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_PICKLE)
     except _ForeignCodeError as error:
+        more = f" {describe_versions(path)}" if is_of_library(str(error)) else ""
         raise ValueError(
             f"{path} names {error}, which no saved BasisVAE needs and which loading would run. If "
-            "you know where the file comes from, pass trust_file=True (--trust-model)."
+            f"you know where the file comes from, pass trust_file=True (--trust-model).{more}"
         ) from None
     except Exception as error:  # torch, zipfile and pickle raise errors of many types
+        if is_whole(path):
+            raise ValueError(_unreadable(path, error)) from error
         raise ValueError(
             f"{path} is damaged or cut short ({type(error).__name__}); copy or save it again."
         ) from error
     if not isinstance(content, dict) or not {"model_state_dict", "var_names"} <= set(content):
         raise ValueError(f"{path} is not a saved model; name a folder that model.save() made.")
     _check_content(path, content)
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    """What to say of a file that is whole, and that the libraries here cannot make objects of."""
+    return (
+        f"{path} is whole, but cannot be read with the libraries here ({type(error).__name__}). "
+        f"{describe_versions(path)}"
+    )
 
 
 def _check_content(path: Path, content: dict) -> None:
@@ -122,6 +147,11 @@ def _check_content(path: Path, content: dict) -> None:
             )
 
 
+def as_source(source):
+    """A model as it is, and its folder as text, which is all that scvi-tools takes for one."""
+    return os.fspath(source) if isinstance(source, os.PathLike) else source
+
+
 @contextmanager
 def checked_file(source, prefix: str | None, trust_file: bool) -> Iterator[None]:
     """Check the file of a model given by its folder; within the context it counts as trusted.
@@ -140,9 +170,14 @@ def checked_file(source, prefix: str | None, trust_file: bool) -> Iterator[None]
         check_saved_file(Path(source) / f"{prefix or ''}model.pt")
     token = _is_trusted.set(True)  # checked once is enough
     try:
-        yield
-    except (KeyError, RuntimeError, TypeError) as error:
-        if not _comes_from_loading(error):
+        with quiet_libraries(), one_process():
+            yield
+    except Exception as error:  # of many types
+        if _comes_from(error, _READERS) and not hasattr(source, "module"):
+            file = Path(source) / f"{prefix or ''}model.pt"
+            raise ValueError(_unreadable(file, error)) from error
+        is_misfit = isinstance(error, KeyError | RuntimeError | TypeError)
+        if not (is_misfit and _comes_from(error, _LOADERS, last=True)):
             raise
         raise ValueError(
             f"The saved model {source} does not fit basisvae-scvi {__version__} "
@@ -153,10 +188,11 @@ def checked_file(source, prefix: str | None, trust_file: bool) -> Iterator[None]
         _is_trusted.reset(token)
 
 
-def _comes_from_loading(error: Exception) -> bool:
-    """Whether the parts of the file were being put in place when the error was raised."""
+def _comes_from(error: Exception, modules: tuple[str, ...], *, last: bool = False) -> bool:
+    """Whether some modules, or functions that they called, raised an error; ``last``: they did."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return str(frames[-1].f_globals.get("__name__")).startswith(_LOADERS)
+    names = [str(frame.f_globals.get("__name__")) for frame in frames]
+    return any(name.startswith(modules) for name in (names[-1:] if last else names))
 
 
 class SavedFileMixin:
@@ -164,6 +200,31 @@ class SavedFileMixin:
 
     ``trust_file=True`` leaves the check out.
     """
+
+    def save(self, dir_path, *args, **kwargs) -> None:
+        """Save the model; see :meth:`scvi.model.base.BaseModelClass.save`.
+
+        The file says which versions have written it, and has no strings that only some versions of
+        pandas can read.
+
+        Examples
+        --------
+        >>> from pathlib import Path
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as folder:
+        ...     model.save(Path(folder) / "saved")
+        ...     [file.name for file in (Path(folder) / "saved").iterdir()]
+        ['model.pt']
+        """
+        own = vars(self)
+        kept = {name: value for name, value in own.items() if name.endswith("_")}
+        own |= {name: portable(value) for name, value in kept.items()}
+        own[ATTRIBUTE] = versions_here()
+        try:
+            super().save(dir_path, *args, **kwargs)
+        finally:
+            del own[ATTRIBUTE]
+            own |= kept
 
     @classmethod
     def load(cls, dir_path, *args, prefix: str | None = None, trust_file: bool = False, **kwargs):
@@ -190,7 +251,7 @@ class SavedFileMixin:
                 "first, or pass trust_file=True."
             )
         with checked_file(dir_path, prefix, trust_file):
-            return super().load(dir_path, *args, prefix=prefix, **kwargs)
+            return super().load(os.fspath(dir_path), *args, prefix=prefix, **kwargs)
 
     @classmethod
     def load_registry(cls, dir_path, prefix: str | None = None, *, trust_file: bool = False):
@@ -205,13 +266,13 @@ class SavedFileMixin:
         >>> scvi.settings.verbosity = 30  # warnings only
         >>> with TemporaryDirectory() as folder:
         ...     model.save(Path(folder) / "saved")
-        ...     registry = bv.BasisVAE.load_registry(str(Path(folder) / "saved"))
+        ...     registry = bv.BasisVAE.load_registry(Path(folder) / "saved")
         >>> registry["model_name"]
         'BasisVAE'
         >>> scvi.settings.verbosity = 20
         """
         with checked_file(dir_path, prefix, trust_file):
-            return super().load_registry(dir_path, prefix)
+            return super().load_registry(os.fspath(dir_path), prefix)
 
     @staticmethod
     def prepare_query_anndata(adata, reference_model, *args, trust_file=False, **kwargs):
@@ -228,5 +289,6 @@ class SavedFileMixin:
         True
         >>> scvi.settings.verbosity = 20
         """
+        reference_model = as_source(reference_model)
         with checked_file(reference_model, None, trust_file):
             return ArchesMixin.prepare_query_anndata(adata, reference_model, *args, **kwargs)

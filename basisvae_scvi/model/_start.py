@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from scvi.utils import track
 from torch import Tensor
 
+from basisvae_scvi._progress import track
 from basisvae_scvi.data import CellBlocks, describe_location, feature_moments, warn_empty
 from basisvae_scvi.inference import (
     ENCODER_STEPS,
@@ -84,9 +84,8 @@ class StartMixin(StartLatentMixin):
             seed = self._start_seed(init)
             batches = self._random_batches(train_cells, ENCODER_STEPS, seed=seed)
             losses = fit_encoder(module, batches, z)
-            for _ in track(
-                losses, description="Ordering cells", total=ENCODER_STEPS, disable=quiet
-            ):
+            steps = track(losses, "Ordering cells", total=ENCODER_STEPS, unit="step", silent=quiet)
+            for _ in steps:
                 pass
         if not self._integrates:
             refresher(module, keep_active=False)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
 from lightning.pytorch import LightningDataModule
 
+from basisvae_scvi._quiet import quiet_libraries
 from basisvae_scvi.data import CellBlocks, CellSplitter
 from basisvae_scvi.inference import (
     AssignmentRefresher,
     FiniteGuard,
     GracefulStop,
+    Runner,
+    processes_asked_for,
+    raising_errors,
     survive_interrupt,
+    with_progress,
 )
 
 from ._checkpoint import CheckpointMixin
@@ -22,6 +26,7 @@ from ._datamodule import DatamoduleMixin
 from ._seed import check_seed_of_processes, resolve_seed, seeded
 from ._start import N_RESTARTS, StartMixin
 from ._start_latent import SEARCH_SEED
+from ._trainer import callbacks_of, check_training
 
 _MAX_EPOCHS = 150
 _MIN_EPOCHS = 20
@@ -41,6 +46,7 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
     """Training and refreshes of q(w)."""
 
     _data_splitter_cls = CellSplitter
+    _train_runner_cls = Runner
 
     def train(
         self,
@@ -87,8 +93,8 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
         accelerator, devices
             As in Lightning: ``"cpu"``, ``"gpu"``, ``"auto"`` …
         train_size, validation_size
-            Fractions of the cells. By default all cells are trained on, or 90 % with early
-            stopping.
+            Fractions of the cells. By default all that are not for validation are trained on: all
+            cells, or 90 % with early stopping.
         shuffle_set_split
             Whether the split is random.
         batch_size
@@ -116,7 +122,9 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
         Raises
         ------
         ValueError
-            For fewer than two training cells, an ``init`` that does not fit the data, a checkpoint
+            For fewer than two training cells, data that changed since ``setup_anndata``, arguments
+            that are unknown or out of range, a device that is not there (all before the search),
+            an ``init`` that does not fit the data, a checkpoint
             that is damaged or belongs to another run, a ``datamodule`` of other cells, genes,
             batches or covariates, or several processes without a seed.
         FloatingPointError
@@ -132,16 +140,17 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
         >>> model.train(max_epochs=2, seed=1, enable_progress_bar=False)
         """
         arguments = {name: value for name, value in locals().items() if name != "self"}
+        self._check_cells()
+        check_training(arguments)
+        trainer_kwargs["callbacks"] = callbacks_of(trainer_kwargs)
         check_seed_of_processes(seed, trainer_kwargs.get("strategy"))
         self.seed_ = resolve_seed(seed)
-        if n_restarts < 1:
-            raise ValueError(f"n_restarts={n_restarts} must be at least 1.")
-        self._check_cells()
         batches = self._open_datamodule(arguments)
         checkpoint = self._open_checkpoint(arguments)
-        if train_size is None and validation_size is None:
-            train_size = 0.9 if early_stopping else 1.0
-        with seeded(self.seed_):
+        if train_size is None:
+            is_told = validation_size is not None
+            train_size = 1.0 - validation_size if is_told else (0.9 if early_stopping else 1.0)
+        with self._ending_orderly(checkpoint), quiet_libraries(), seeded(self.seed_):
             if batches is None:
                 split = self._split_cells(
                     train_size, validation_size, shuffle_set_split, batch_size
@@ -150,6 +159,11 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
             else:
                 split = [batches.train_idx, batches.val_idx, batches.test_idx]
                 cells = np.arange(self.adata.n_obs)
+            if early_stopping and not len(split[1]):
+                raise ValueError(
+                    f"early_stopping=True takes validation cells, and train_size={train_size} of "
+                    f"{self.adata.n_obs} cells leaves none: make it smaller."
+                )
             plan_kwargs = dict(plan_kwargs or {})
             if not self.is_query_:
                 refresher = self._refresher(cells, len(split[0]))
@@ -157,25 +171,30 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
                 if self._search_knows_all:
                     plan_kwargs.setdefault("refresh_every", None)
                 if not (self.is_trained_ or (checkpoint and checkpoint.is_resumed)):
-                    quiet = trainer_kwargs.get("enable_progress_bar") is False
+                    quiet = not trainer_kwargs.get("enable_progress_bar", True)
                     with seeded(self._start_seed(init)):
                         self._start(cells, init, n_restarts, refresher, quiet=quiet)
+            if max_epochs is None:
+                max_epochs = default_max_epochs(len(split[0]))
+            max_epochs, batch_size = int(max_epochs), int(batch_size)  # torch takes no numpy's
             # Lightning leaves the mode as it finds it, and a trained model rests in eval mode.
             self.module.train()
             stop = GracefulStop()
             guard = FiniteGuard()
-            callbacks = [*(trainer_kwargs.get("callbacks") or []), stop, guard]
+            callbacks = [*with_progress(trainer_kwargs), stop, guard]
             if checkpoint is not None:
                 self._begin_checkpoint(checkpoint)
                 callbacks.append(checkpoint)
             trainer_kwargs["callbacks"] = callbacks
             trainer_kwargs.setdefault("check_val_every_n_epoch", 1 if len(split[1]) else None)
             try:
-                with survive_interrupt(stop), warnings.catch_warnings():
-                    # LayerNorm has no trouble with a last minibatch of one or two cells.
-                    warnings.filterwarnings("ignore", message="Last batch will have a small size")
+                with (
+                    survive_interrupt(stop),
+                    raising_errors(self),
+                    processes_asked_for(devices, trainer_kwargs) as trainer_kwargs,
+                ):
                     super().train(
-                        max_epochs=max_epochs or default_max_epochs(len(split[0])),
+                        max_epochs=max_epochs,
                         accelerator=accelerator,
                         devices=devices,
                         batch_size=batch_size,
@@ -198,6 +217,7 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
         """Raise ValueError if there are too few cells to train on."""
         if self.adata is None:
             raise ValueError("The model has no data: load it with adata=... to train it.")
+        self._check_own_data()
         if self.adata.n_obs < 2 and not self.is_query_:
             raise ValueError(
                 f"adata has {self.adata.n_obs} cell(s); at least 2 are needed to order them. "
@@ -208,15 +228,13 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
         self, train_size, validation_size, shuffle: bool, batch_size: int
     ) -> list[np.ndarray]:
         """Indices of training, validation and test cells."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Last batch will have a small size")
-            splitter = CellSplitter(
-                self.adata_manager,
-                train_size=train_size,
-                validation_size=validation_size,
-                shuffle_set_split=shuffle,
-                batch_size=batch_size,
-            )
+        splitter = CellSplitter(
+            self.adata_manager,
+            train_size=train_size,
+            validation_size=validation_size,
+            shuffle_set_split=shuffle,
+            batch_size=batch_size,
+        )
         splitter.setup()
         return [np.asarray(s) for s in (splitter.train_idx, splitter.val_idx, splitter.test_idx)]
 

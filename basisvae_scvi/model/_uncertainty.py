@@ -28,6 +28,7 @@ class UncertaintyMixin:
             raise ValueError("Standard deviations of shifts and scales take n_latent=1.")
         if self.adata is None:
             raise ValueError("The model has no data: load it with adata=... to use them.")
+        self._check_own_data()
         cells = self._refresh_sample(np.arange(self.adata.n_obs))
         with torch.no_grad():
             placed = place_cells(module, self._cell_blocks(cells))

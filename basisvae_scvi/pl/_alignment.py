@@ -81,7 +81,7 @@ def alignment(
     KeyError
         If the annotation, a cluster, the layer or a column is missing.
     ValueError
-        For a model without shifts, or if ``ax`` does not fit.
+        For a model without shifts, data that are not what was fitted, or if ``ax`` does not fit.
 
     Examples
     --------

@@ -14,10 +14,15 @@ from basisvae_scvi.data import (
     iter_rows,
     plain_matrix,
     read_numbers,
+    stored_values,
     to_dense,
 )
 from basisvae_scvi.get import Annotation
 
+_NAME_LAYER = (
+    'Name the layer with the data that the model was fitted to, e.g. layer="counts", or put them '
+    "back."
+)
 COUNT_LIKELIHOODS = ("zinb", "nb", "poisson")
 
 
@@ -29,8 +34,6 @@ class Cells:
     ----------
     matrix
         All cells × all genes, as stored.
-    location
-        Where the user finds the matrix.
     z
         z of the N modelled cells, shape (N,).
     size_factor
@@ -42,7 +45,6 @@ class Cells:
     """
 
     matrix: object
-    location: str
     z: np.ndarray
     size_factor: np.ndarray
     selector: sparse.csr_matrix
@@ -65,19 +67,23 @@ class Cells:
         KeyError
             For a layer or column that is not there.
         ValueError
-            If ``n_bins`` is below 1 or the matrix is missing.
+            If ``n_bins`` is below 1, or the matrix is missing or not what was fitted.
         """
         annotation.require_one_dimension("Courses along z")
         if n_bins < 1:
             raise ValueError(f"n_bins={n_bins} must be at least 1.")
-        layer = annotation.parameter("layer") if layer is None else layer
+        fitted_layer = annotation.parameter("layer")
+        layer = fitted_layer if layer is None else layer
         matrix = _matrix(adata, layer)
         z = annotation.latent[:, 0]
         rows = np.flatnonzero(np.isfinite(z))
-        size_factor = _size_factors(adata, annotation, matrix, size_factor_key)
+        columns = adata.var_names.get_indexer(annotation.genes.index)
+        library = _library(matrix, columns, describe_location(layer), annotation)
+        if layer == fitted_layer:
+            _check_total(library, len(columns), describe_location(layer), annotation)
+        size_factor = _size_factors(adata, annotation, library, size_factor_key)
         return cls(
             matrix=matrix,
-            location=describe_location(layer),
             z=z[rows],
             size_factor=size_factor[rows],
             selector=_indicator(np.arange(len(rows)), rows, (len(rows), len(z))),
@@ -148,8 +154,52 @@ def _bins(z: np.ndarray, n_bins: int) -> sparse.csr_matrix:
     return _indicator(code, np.arange(len(z)), (n_bins, len(z)))
 
 
+def _library(matrix, columns: np.ndarray, location: str, annotation: Annotation) -> np.ndarray:
+    """Sum of the modelled genes in every cell, shape ``(n_obs,)``, in one pass.
+
+    Raises
+    ------
+    ValueError
+        For values that are no counts, where the model is one of counts.
+    """
+    takes_counts = is_count_model(annotation)
+    takes_fractions = bool(annotation.parameter("allow_non_integer"))
+    sums, smallest, largest, is_whole = [np.empty(0)], 0.0, 0.0, True
+    for _, block in iter_rows(matrix):
+        part = block[:, columns]
+        sums.append(np.asarray(part.sum(axis=1), dtype=np.float64).ravel())
+        values = stored_values(part)
+        if takes_counts and values.size:
+            smallest = min(smallest, float(values.min()))
+            largest = max(largest, float(values.max()))
+            is_whole = is_whole and bool((values == np.rint(values)).all())
+    if smallest < 0 or not (is_whole or takes_fractions):
+        fractions = (
+            f"values that are not whole (they look {'logged' if largest < 30 else 'scaled'})"
+        )
+        what = "negative values" if smallest < 0 else fractions
+        raise ValueError(f"{location} has {what}, but the model is one of counts. {_NAME_LAYER}")
+    return np.concatenate(sums)
+
+
+def _check_total(library: np.ndarray, n_genes: int, location: str, annotation: Annotation) -> None:
+    """Raise ValueError if the values are others than when the fit was written.
+
+    Of a part of the cells or genes nothing is known.
+    """
+    total = annotation.parameter("data_total")
+    known = (annotation.parameter("data_cells"), annotation.parameter("data_genes"))
+    if total is None or known != (len(library), n_genes):
+        return
+    if not np.isclose(library.sum(), total, rtol=1e-5, atol=1e-5 * np.abs(library).sum()):
+        raise ValueError(
+            f"{location} has other values than when model.annotate(adata) wrote "
+            f"adata.uns[{annotation.keys.uns!r}]. {_NAME_LAYER}"
+        )
+
+
 def _size_factors(
-    adata: AnnData, annotation: Annotation, matrix, size_factor_key: str | None
+    adata: AnnData, annotation: Annotation, library: np.ndarray, size_factor_key: str | None
 ) -> np.ndarray:
     """Size factors of all cells, as the model has them."""
     if not is_count_model(annotation):
@@ -157,8 +207,5 @@ def _size_factors(
     key = annotation.parameter("size_factor_key") if size_factor_key is None else size_factor_key
     if key is not None:
         return read_numbers(adata, key, "size_factor_key")
-    columns = adata.var_names.get_indexer(annotation.genes.index)
-    sums = [np.asarray(block[:, columns].sum(axis=1)).ravel() for _, block in iter_rows(matrix)]
-    library = np.concatenate(sums).astype(np.float64)
     filled = library[library > 0]
     return library / (np.median(filled) if filled.size else 1.0)

@@ -76,7 +76,8 @@ def gene_trends(
     KeyError
         If the annotation, a gene, the layer or a column is missing.
     ValueError
-        For more than one latent dimension, negative counts, or if ``ax`` does not fit.
+        For more than one latent dimension, values that are not what was fitted (such as logs in
+        the place of counts), or if ``ax`` does not fit.
 
     Examples
     --------
@@ -94,11 +95,6 @@ def gene_trends(
         adata, annotation, layer=layer, size_factor_key=size_factor_key, n_bins=n_bins
     )
     values = cells.values(adata.var_names.get_indexer(table.index))
-    if is_count_model(annotation) and values.min() < 0:
-        raise ValueError(
-            f"{cells.location} has negative values, but the model is one of counts; name the "
-            "layer with the counts with layer=..."
-        )
     mean, error = cells.means_and_errors(values)
     z = annotation.points(_N_POINTS)
     courses = [annotation.courses(table, z)]

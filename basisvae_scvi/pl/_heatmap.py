@@ -79,7 +79,8 @@ def heatmap(
     KeyError
         If the annotation, a gene, the layer or a column is missing.
     ValueError
-        For more than one latent dimension, or an unknown or unsuitable ``values``.
+        For more than one latent dimension, data that are not what was fitted, or an unknown or
+        unsuitable ``values``.
 
     Examples
     --------
@@ -146,7 +147,7 @@ def _draw_image(ax: Axes, shown: np.ndarray, values: str, cmap: str | None):
     return ax.imshow(
         shown,
         aspect="auto",
-        cmap=cmap or default,
+        cmap=default if cmap is None else cmap,
         vmin=low,
         vmax=high,
         interpolation="antialiased",

@@ -90,7 +90,7 @@ def latent(
         raise ValueError(f"dimension={dimension} must be from 0 to {annotation.n_latent - 1}.")
     check_obs_key(adata, color, "color")
     in_plane = annotation.n_latent > 1 and dimension is None and basis is None
-    dimension = dimension or 0
+    dimension = 0 if dimension is None else dimension
     z = annotation.latent[:, dimension]
     label = "z" if annotation.n_latent == 1 else f"z, dimension {dimension}"
     size = float(np.clip(120_000 / max(len(z), 1), 1.0, 30.0)) if size is None else size

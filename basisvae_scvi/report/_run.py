@@ -37,7 +37,7 @@ _PANELS = {
         "latent_prior_scale",
     ),
 }
-_HIDDEN = ("latent_min", "latent_max")
+_HIDDEN = ("latent_min", "latent_max", "data_cells", "data_genes", "data_total")
 # Where the record of a command says how a run went.
 _RECORDED = {
     "command": "command",

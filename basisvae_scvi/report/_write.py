@@ -67,7 +67,7 @@ def write_report(
     True
     """
     annotation = Annotation.of(adata, key=key)
-    columns = [color] if isinstance(color, str) else list(color or ())
+    columns = [color] if isinstance(color, str) else list(() if color is None else color)
     for column in columns:
         check_obs_key(adata, column, "color")
     shown = None if genes is None else list(annotation.select(genes).index)
@@ -75,7 +75,7 @@ def write_report(
     clusters = cluster_table(adata, table, key=key)
     observed = Observed.of(adata, annotation, table.index)
     text = render(
-        title=title or "BasisVAE report",
+        title="BasisVAE report" if title is None else title,
         annotation=annotation,
         n_cells=adata.n_obs,
         genes=table,

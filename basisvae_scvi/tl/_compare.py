@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from anndata import AnnData
-from scvi.utils import track
 
 from basisvae_scvi._compat import register_cells
+from basisvae_scvi._progress import track
 from basisvae_scvi.data import check_layer, pointing_to_counts
 from basisvae_scvi.model import BasisVAE
 
@@ -93,7 +93,8 @@ def compare(
     Raises
     ------
     ValueError
-        If ``vary`` is empty or names an argument twice, or the folds leave too few cells.
+        If ``vary`` is empty or names an argument twice, one of its values is out of range, or the
+        folds leave too few cells. All of it is looked at before the first fit.
 
     Examples
     --------
@@ -112,6 +113,8 @@ def compare(
     """
     check_layer(adata, layer)
     combinations = list(_combinations(vary, model_kwargs))
+    if n_samples < 1:
+        raise ValueError(f"n_samples={n_samples} must be at least 1.")
     folds = _folds(adata.n_obs, n_folds, held_out, seed)
     setup = {
         "layer": layer,
@@ -121,14 +124,17 @@ def compare(
         "latent_prior_key": latent_prior_key,
     }
     training = {"max_epochs": max_epochs, "seed": seed, **(train_kwargs or {})}
-    quiet = training.get("enable_progress_bar") is False
+    quiet = not training.get("enable_progress_bar", True)
     training.setdefault("enable_progress_bar", False)
     work = light_copy(adata, layer)
+    _check_combinations(work, setup, combinations, model_kwargs)
     tasks = list(product(combinations, folds))
     with pointing_to_counts(adata, layer):
         results = [
             _judge(work, fold, setup, {**model_kwargs, **varied}, training, n_samples)
-            for varied, fold in track(tasks, description="Comparing settings", disable=quiet)
+            for varied, fold in track(
+                tasks, "Comparing settings", total=len(tasks), unit="fit", silent=quiet
+            )
         ]
     per_combination = [results[i : i + n_folds] for i in range(0, len(results), n_folds)]
     return _table(combinations, per_combination)
@@ -144,6 +150,16 @@ def _combinations(vary: Mapping[str, Sequence], fixed: dict) -> Iterator[dict]:
         raise ValueError(f"{twice} are given both in vary and as arguments; leave one out.")
     for values in product(*vary.values()):
         yield dict(zip(vary, values, strict=True))
+
+
+def _check_combinations(
+    adata: AnnData, setup: dict, combinations: list[dict], fixed: dict
+) -> None:
+    """Raise what a model would raise, for all settings before the first of them is trained."""
+    BasisVAE.setup_anndata(adata, **setup)
+    for varied in combinations:
+        model = BasisVAE(adata, **{**fixed, **varied})
+    model.deregister_manager(adata)
 
 
 def _folds(n_obs: int, n_folds: int, held_out: float, seed: int) -> list[_Fold]:

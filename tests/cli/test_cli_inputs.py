@@ -92,7 +92,7 @@ def test_what_is_no_output_of_cell_ranger_is_named_with_the_cure(tenx, tmp_path)
     other = tmp_path / "other.h5"
     with h5py.File(other, "w") as file:
         file["x"] = [1]
-    with pytest.raises(CommandError, match=r"other\.h5 cannot be read as a 10x h5 file .*\.h5ad"):
+    with pytest.raises(CommandError, match=r"other\.h5 is an HDF5 file with x; an AnnData has"):
         read_anndata(other)
     folder = tmp_path / "several"
     folder.mkdir()
@@ -101,7 +101,7 @@ def test_what_is_no_output_of_cell_ranger_is_named_with_the_cure(tenx, tmp_path)
     with pytest.raises(CommandError, match=r"several matrices: a_matrix.*, b_matrix"):
         read_anndata(folder)
     (folder / "a_matrix.mtx.gz").unlink()
-    with pytest.raises(CommandError, match=r"needs matrix\.mtx\.gz, features\.tsv\.gz and"):
+    with pytest.raises(CommandError, match=r"needs b_features\.tsv or b_genes\.tsv"):
         read_anndata(folder)
 
 

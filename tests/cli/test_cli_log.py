@@ -15,8 +15,8 @@ import pytest
 
 from basisvae_scvi.cli._errors import CommandError, UsageError, describe
 from basisvae_scvi.cli._log import run_logged
-from basisvae_scvi.cli._progress import TrainingProgress
 from basisvae_scvi.cli._settings import LogSettings
+from basisvae_scvi.inference import TrainingProgress
 
 
 def _from_package(code: str) -> dict:

@@ -1,10 +1,12 @@
 """annotate() writes its keys, all of them and nothing else."""
 
+import anndata as ad
 import numpy as np
 import pandas as pd
 import pytest
 from anndata import AnnData
 from model_helpers import fit, small_counts, twin
+from scipy import sparse
 
 from basisvae_scvi import __version__
 from basisvae_scvi.model._annotate import annotate
@@ -240,12 +242,16 @@ def bigger():
     return model, model.annotate(whole, copy=True)
 
 
-def test_cells_that_were_not_modelled_get_nan(bigger):
+def test_cells_that_were_not_modelled_are_encoded_with_the_genes_of_the_model(bigger):
     model, whole = bigger
-    np.testing.assert_array_equal(whole.obsm["X_basisvae"][::2], model.get_latent_representation())
-    assert np.isnan(whole.obsm["X_basisvae"][1::2]).all()
+    z = whole.obsm["X_basisvae"]
+    np.testing.assert_array_equal(z[::2], model.get_latent_representation())
+    others = whole[1::2, 1::2].copy()
+    np.testing.assert_array_equal(z[1::2], model.get_latent_representation(others))
     np.testing.assert_allclose(whole.obs["basisvae_pseudotime"][::2], model.get_pseudotime())
-    assert whole.obs["basisvae_pseudotime"][1::2].isna().all()
+    np.testing.assert_allclose(
+        whole.obs["basisvae_pseudotime"][1::2], model.get_pseudotime(others)
+    )
 
 
 def test_genes_that_were_not_modelled_get_nan(bigger):
@@ -306,7 +312,89 @@ def test_strange_genes_are_refused_and_nothing_is_written(fitted):
 def test_strange_cells_of_other_genes_are_refused_and_nothing_is_written(fitted):
     strangers = small_counts(30, 20)
     strangers.obs_names = [f"other{i}" for i in range(30)]
-    assert_refused(fitted, strangers, "shares no cells with the model's data and its genes")
+    assert_refused(fitted, strangers, r"30 cell\(s\).*lacks 4 of the model's 24 genes")
+
+
+def renamed(n_obs, names, seed):
+    """Cells of other values under given names."""
+    cells = small_counts(n_obs, 24, seed=seed)
+    cells.obs_names = names
+    return cells
+
+
+@pytest.mark.parametrize("n_shared", [120, 3])
+def test_cells_that_share_names_alone_with_the_models_are_encoded(fitted, n_shared):
+    names = [*fitted.adata.obs_names[:n_shared], *(f"new{i}" for i in range(120 - n_shared))]
+    cells = renamed(120, names, seed=6)
+    expected = fitted.get_latent_representation(cells.copy())
+    own = fitted.get_latent_representation()
+    fitted.annotate(cells)
+    np.testing.assert_allclose(cells.obsm["X_basisvae"], expected, atol=1e-6)
+    assert np.abs(cells.obsm["X_basisvae"][:n_shared] - own[:n_shared]).max() > 0.1
+
+
+def test_cells_of_the_model_are_known_in_any_order_beside_others_and_by_some_genes(fitted):
+    own = pd.DataFrame(fitted.get_latent_representation(), index=fitted.adata.obs_names)
+    part = fitted.adata[[7, 3, 90], 5:15].copy()
+    fitted.annotate(part)
+    np.testing.assert_array_equal(part.obsm["X_basisvae"], own.loc[part.obs_names])
+    new = renamed(20, ["cell3", *(f"new{i}" for i in range(19))], seed=6)
+    mixed = ad.concat([fitted.adata[[7, 90]], new[::-1]])
+    fitted.annotate(mixed)
+    np.testing.assert_array_equal(mixed.obsm["X_basisvae"][:2], own.iloc[[7, 90]])
+    expected = fitted.get_latent_representation(new.copy())[::-1]
+    np.testing.assert_allclose(mixed.obsm["X_basisvae"][2:], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["csc", "dense", "float64"])
+def test_cells_are_known_however_they_are_stored(fitted, kind, monkeypatch):
+    convert = {
+        "csc": sparse.csc_matrix,
+        "dense": lambda x: x.toarray(),
+        "float64": lambda x: x.astype(np.float64),
+    }
+    copy = fitted.adata.copy()
+    copy.X = convert[kind](copy.X)
+    own = fitted.get_latent_representation()
+    monkeypatch.setattr("basisvae_scvi.model._placing._encode", None)  # would be called for others
+    fitted.annotate(copy, intervals=False)
+    np.testing.assert_array_equal(copy.obsm["X_basisvae"], own)
+
+
+def test_duplicated_names_are_no_reason_for_the_z_of_another_cell(fitted):
+    cells = renamed(60, ["cell1"] * 60, seed=6)
+    expected = fitted.get_latent_representation(cells.copy())
+    fitted.annotate(cells)
+    np.testing.assert_allclose(cells.obsm["X_basisvae"], expected, atol=1e-6)
+
+
+def test_new_cells_get_no_marks_of_scvi_tools(fitted):
+    cells = small_counts(30, 24, seed=6)
+    cells.obs_names = [f"new{i}" for i in range(30)]
+    before = key_sets(cells)
+    fitted.annotate(cells)
+    assert new_keys(before, key_sets(cells)) == expected_keys("basisvae")
+
+
+def test_a_model_without_data_stays_without(fitted, tmp_path):
+    fitted.save(tmp_path / "model")
+    model = type(fitted).load(tmp_path / "model", adata=False, accelerator="cpu")
+    copy = fitted.adata.copy()
+    model.annotate(copy)
+    np.testing.assert_allclose(
+        copy.obsm["X_basisvae"], fitted.get_latent_representation(), atol=1e-6
+    )
+    assert model.adata is None
+
+
+def test_the_layer_of_other_data_can_be_named(fitted):
+    copy = fitted.adata.copy()
+    copy.layers["counts"] = copy.X.copy()
+    copy.X = np.log1p(copy.X.toarray())
+    assert_refused(fitted, copy, r'looks log-normalised.*layer="counts"')
+    fitted.annotate(copy, layer="counts")
+    np.testing.assert_array_equal(copy.obsm["X_basisvae"], fitted.get_latent_representation())
+    assert copy.uns["basisvae"]["params"]["layer"] == "counts"
 
 
 def test_duplicate_genes_are_refused_and_nothing_is_written(fitted):
@@ -377,3 +465,13 @@ def test_what_the_user_has_under_the_keys_is_kept(fitted):
     fitted.annotate(cells, key_added="shapes")
     fitted.annotate(cells, key_added="shapes")  # our own results are replaced
     assert cells.obsm["X_shapes"].shape == (120, 1)
+
+
+def test_cells_of_an_unknown_batch_are_refused_with_the_cure_though_others_are_known(
+    fitted_batches,
+):
+    new = small_counts(10, 20, seed=5)
+    new.obs_names, new.obs["batch"] = [f"new{i}" for i in range(10)], "other"
+    both = ad.concat([fitted_batches.adata[:30], new])
+    assert_refused(fitted_batches, both, r"load_query_data\(adata, model\)")
+    fitted_batches.annotate(both[:30].copy())

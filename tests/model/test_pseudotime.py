@@ -5,6 +5,8 @@ import pandas as pd
 import pytest
 from model_helpers import small_counts, twin
 
+from basisvae_scvi import BasisVAE
+
 
 @pytest.fixture
 def time(fitted):
@@ -89,3 +91,40 @@ def test_without_root_the_strongest_gene_rises(fitted):
     counts = np.asarray(fitted.adata.X.todense())
     r = [np.corrcoef(fitted.get_pseudotime(), counts[:, j])[0, 1] for j in range(24)]
     assert r[int(np.abs(r).argmax())] > 0
+
+
+def test_a_part_of_the_cells_keeps_its_pseudotime(fitted, time):
+    late = fitted.adata[(time > 0.6).to_numpy()].copy()
+    np.testing.assert_allclose(fitted.get_pseudotime(late), time[late.obs_names], atol=1e-6)
+    fitted.annotate(late)
+    np.testing.assert_allclose(late.obs["basisvae_pseudotime"], time[late.obs_names], atol=1e-6)
+
+
+def test_new_cells_have_the_pseudotime_of_the_models_range(fitted, time):
+    low, high = np.sort(fitted.orientation_ * np.array(fitted.latent_range_))
+    cells = small_counts(40, 24, seed=6)
+    cells.obs_names = [f"new{i}" for i in range(40)]
+    z = fitted.get_latent_representation(cells.copy())[:, 0].astype(float)
+    expected = np.clip((z - low) / (high - low), 0.0, 1.0)
+    query = BasisVAE.load_query_data(cells.copy(), fitted, accelerator="cpu")
+    query.is_trained_ = True
+    fitted.annotate(cells)
+    for found in (
+        cells.obs["basisvae_pseudotime"],
+        fitted.get_pseudotime(cells.copy()),
+        query.get_pseudotime(),
+    ):
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_one_cell_has_its_place_and_cells_beyond_the_range_its_ends(fitted, time):
+    middle = (time - 0.5).abs().idxmin()
+    assert fitted.get_pseudotime(fitted.adata[[middle]].copy()).item() == pytest.approx(
+        time[middle], abs=1e-6
+    )
+    other = twin(fitted)
+    z = fitted.get_latent_representation()[:, 0] * fitted.orientation_
+    other.latent_range_ = tuple(np.quantile(z, [0.25, 0.75]))
+    beyond = other.get_pseudotime()
+    assert (beyond.min(), beyond.max()) == (0.0, 1.0)
+    assert 50 < ((beyond == 0.0) | (beyond == 1.0)).sum() < 70

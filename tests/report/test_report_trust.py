@@ -91,11 +91,33 @@ def test_islands_of_cells_warn():
     assert (finding.level, "islands" in finding.text) == ("warning", True)
 
 
-def test_an_order_by_depth_warns():
+@pytest.mark.parametrize(
+    ("correlation", "kept", "level", "words"),
+    [
+        (0.9, 0.9, "ok", "thinned to one depth and placed again: +0.90. The order does not come"),
+        (-0.9, 0.95, "ok", "counts of the cells: −0.90; with"),
+        (0.9, 0.1, "warning", "+0.10: the order is lost"),
+        (-0.8, -0.2, "warning", "−0.20: the order is lost"),
+        (0.2, 0.1, "ok", "counts of the cells: +0.20."),
+    ],
+)
+def test_an_order_that_follows_the_counts_warns_if_one_depth_loses_it(
+    correlation, kept, level, words
+):
+    adata = make_annotated()
+    adata.uns["basisvae"]["depth"] = {"correlation": correlation, "at_one_depth": kept}
+    finding = judged(adata)["Sequencing depth"]
+    assert finding.level == level
+    assert words in finding.text
+    assert bool(finding.advice) == (level == "warning")
+
+
+def test_an_order_that_follows_the_counts_and_was_not_tested_is_a_note():
     adata = make_annotated()
     adata.obs["size"] = np.exp(adata.obsm["X_basisvae"][:, 0].astype(float))
     finding = judged(adata)["Sequencing depth"]
-    assert (finding.level, "+1.00" in finding.text) == ("warning", True)
+    assert (finding.level, "+1.00" in finding.text) == ("note", True)
+    assert "Annotate again" in finding.advice
 
 
 def test_an_order_by_batches_warns():

@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from scvi.utils import track
 from sklearn.metrics import v_measure_score
+
+from basisvae_scvi._progress import track
 
 from ._cells import anchor, place_on_grid
 from ._moves import Moves
@@ -123,8 +124,10 @@ class Restart:
             Whether to show no progress.
         """
         left, others, n_vain = list(others), list(others), 0
-        tries = (i for i in range(len(left) + n_tries))  # of no length: seldom all are made
-        for _ in track(tries, description="Looking for better curves", disable=silent):
+        n_most = len(left) + n_tries
+        for _ in track(
+            range(n_most), "Looking for better curves", total=n_most, unit="try", silent=silent
+        ):
             kept = self.genes.hyperparameters
             given = left.pop(0) if left else None
             new, found_again = self._retried(structure, others, given)

@@ -180,26 +180,29 @@ def find_structure(
     """
     *seeds, last = np.random.SeedSequence(seed).spawn(n_restarts + 1)
 
-    def search(tasks: list[tuple[np.ndarray, int]], description: str) -> list[_Outcome]:
+    def search(tasks: list[tuple[np.ndarray, int]], description: str, unit: str) -> list[_Outcome]:
         return run_jobs(
             _search,
             [(genes, places, seeds[i], i) for places, i in tasks],
             n_tasks=len(tasks),
             n_jobs=n_jobs,
             description=description,
+            unit=unit,
             silent=silent,
         )
 
     level = flat_total(genes, len(orders[0][0]))
     trials, order = [], 0
     if len(orders) > 1:
-        trials = search([(places[0], 0) for places in orders], "Comparing orders")
+        trials = search([(places[0], 0) for places in orders], "Comparing orders", "order")
         order = _best_order(genes, trials, level)
     starts = orders[order]
     outcomes = trials[order : order + 1]
     left = range(len(outcomes), n_restarts)
     if left:
-        outcomes += search([(starts[i % len(starts)], i) for i in left], "Searching structure")
+        outcomes += search(
+            [(starts[i % len(starts)], i) for i in left], "Searching structure", "search"
+        )
     winner = int(np.argmax([outcome.structure.total for outcome in outcomes]))
     order_totals = [trial.structure.total for trial in trials or outcomes[:1]]
     others = [outcome.structure.curves for i, outcome in enumerate(outcomes) if i != winner]

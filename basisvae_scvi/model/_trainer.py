@@ -1,0 +1,135 @@
+"""Arguments of train() that scvi-tools and Lightning use, checked before the long search."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback
+from lightning.pytorch import Trainer as LightningTrainer
+from scvi.dataloaders import AnnDataLoader
+from scvi.model.base import UnsupervisedTrainingMixin
+from scvi.train import Trainer, TrainingPlan
+from torch.utils.data import DataLoader
+
+from basisvae_scvi.data import CellSplitter
+from basisvae_scvi.inference import BasisVAETrainingPlan
+
+from ._arguments import check_at_least
+
+# What the plan logs of validation cells, which is what one can wait for.
+_METRICS = ("elbo", "reconstruction_loss", "kl_local", "kl_global")
+_MONITORS = (*(f"{name}_validation" for name in _METRICS), "validation_loss")
+# What train() sets itself.
+_TRAINER_ARGUMENTS = {"self", "args", "kwargs", "max_epochs", "accelerator", "devices"}
+_PLAN_ARGUMENTS = {"self", "args", "kwargs", "module", "loss_kwargs"}
+_LOSS_ARGUMENTS = {"kl_weight", "assignment_kl_weight"}
+_SPLIT_ARGUMENTS = {
+    *("self", "kwargs", "adata_manager", "train_size", "validation_size", "shuffle_set_split"),
+    *("external_indexing", "batch_size", "indices", "shuffle", "sampler", "dataset"),
+}
+
+
+def check_training(arguments: dict[str, Any]) -> None:
+    """Raise ValueError for what training would refuse, if only after the search.
+
+    Parameters
+    ----------
+    arguments
+        Those of :meth:`basisvae_scvi.BasisVAE.train`, by name.
+    """
+    _check_numbers(arguments)
+    given = arguments["trainer_kwargs"]
+    known = _names(Trainer) | _names(LightningTrainer) | {"ckpt_path"}
+    known |= _names(UnsupervisedTrainingMixin.train) - set(arguments)
+    _check_names(given, known - _TRAINER_ARGUMENTS, "train()")
+    known = _names(BasisVAETrainingPlan) | _names(TrainingPlan) | _LOSS_ARGUMENTS
+    _check_names(arguments["plan_kwargs"], known - _PLAN_ARGUMENTS, "plan_kwargs")
+    known = _names(CellSplitter) | _names(AnnDataLoader) | _names(DataLoader)
+    _check_names(arguments["datasplitter_kwargs"], known - _SPLIT_ARGUMENTS, "datasplitter_kwargs")
+    for name in ("early_stopping_monitor", "checkpointing_monitor"):
+        if given.get(name, _MONITORS[0]) not in _MONITORS:
+            raise ValueError(f"{name}={given[name]!r} is unknown; choose one of {[*_MONITORS]}.")
+    _check_folder(arguments["checkpoint_dir"])
+    _try_trainer(arguments)
+
+
+def callbacks_of(trainer_kwargs: dict[str, Any]) -> list[Callback]:
+    """The user's callbacks as a list: one alone, several, or none."""
+    given = trainer_kwargs.get("callbacks")
+    callbacks = [given] if isinstance(given, Callback) else list(() if given is None else given)
+    for callback in callbacks:
+        if not isinstance(callback, Callback):
+            raise ValueError(f"callbacks has {callback!r}, which is no Callback of Lightning.")
+    return callbacks
+
+
+def _check_numbers(arguments: dict[str, Any]) -> None:
+    if arguments["max_epochs"] is not None:
+        check_at_least(arguments["max_epochs"], 1, "max_epochs")
+    for name in ("n_restarts", "batch_size"):
+        check_at_least(arguments[name], 1, name)
+    size = arguments["train_size"]
+    if size is not None and not 0.0 < size <= 1.0:
+        raise ValueError(f"train_size={size} must be above 0 and at most 1.")
+    size = arguments["validation_size"]
+    if size is not None and not 0.0 <= size < 1.0:
+        raise ValueError(f"validation_size={size} must be at least 0 and below 1.")
+
+
+def _names(function: Callable) -> set[str]:
+    return set(inspect.signature(function).parameters)
+
+
+def _check_names(given: Iterable[str] | None, known: set[str], where: str) -> None:
+    """Raise ValueError for an argument that nothing would take, with the one that may be meant."""
+    for name in given or ():
+        if name not in known:
+            close = difflib.get_close_matches(name, sorted(known), n=1)
+            meant = f"; is {close[0]!r} meant?" if close else ", nor do scvi-tools or Lightning."
+            raise ValueError(f"{where} knows no argument {name!r}{meant}")
+
+
+def _check_folder(folder: str | os.PathLike | None) -> None:
+    """Raise ValueError for a folder that cannot be made or written to."""
+    if folder is None:
+        return
+    path = Path(folder).absolute()
+    there = next(place for place in (path, *path.parents) if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        what = "cannot be written to" if there.is_dir() else "is a file"
+        raise ValueError(f"checkpoint_dir={str(folder)!r}: {there} {what}; name another folder.")
+
+
+def _try_trainer(arguments: dict[str, Any]) -> None:
+    """Raise ValueError if Lightning refuses the device or another argument of its trainer."""
+    settings = {
+        name: value
+        for name, value in arguments["trainer_kwargs"].items()
+        if name in _names(Trainer) | _names(LightningTrainer)
+    }
+    settings["callbacks"] = callbacks_of(settings)
+    accelerator = arguments["accelerator"]
+    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Trainer(accelerator=accelerator, devices=arguments["devices"], **settings)
+    except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        if accelerator in ("cpu", "auto"):
+            raise ValueError(f"train() cannot go on with these arguments: {reason}") from error
+        raise ValueError(
+            f"accelerator={accelerator!r} cannot be used here ({reason}); pass 'cpu' or 'auto'."
+        ) from error
+    finally:
+        logger.setLevel(level)
