@@ -6,7 +6,7 @@ import numpy as np
 from anndata.abc import CSCDataset
 from scipy import sparse
 
-from ._matrices import iter_rows, stored_values
+from ._matrices import iter_rows, read_rows, stored_values
 
 # A matrix is looked at in so many runs of neighbouring cells, whatever its size and storage.
 _N_RUNS, _RUN_LENGTH = 16, 64
@@ -62,7 +62,7 @@ def sample_digests(matrix) -> np.ndarray:
     """
     if isinstance(matrix, CSCDataset):
         return np.empty((0, len(_STEPS)))
-    return np.concatenate([cell_digests(matrix[rows]) for rows in _runs(matrix.shape[0])])
+    return np.concatenate([cell_digests(read_rows(matrix, r)) for r in _runs(matrix.shape[0])])
 
 
 def matrix_total(matrix, columns: np.ndarray) -> float:
@@ -74,7 +74,7 @@ def describe_values(matrix) -> str:
     """What the values of a sample of the cells look like, in brackets; empty for counts."""
     if isinstance(matrix, CSCDataset):
         return ""
-    blocks = [block for rows in _runs(matrix.shape[0]) for _, block in iter_rows(matrix[rows])]
+    blocks = [read_rows(matrix, rows) for rows in _runs(matrix.shape[0])]
     values = np.concatenate([np.asarray(stored_values(block)).ravel() for block in blocks])
     if not np.isfinite(values).all():
         return " (they are not all finite)"

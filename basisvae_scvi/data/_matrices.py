@@ -103,6 +103,8 @@ def _canonical(matrix, location: str) -> sparse.csr_matrix | sparse.csc_matrix:
 
 def read_rows(matrix, rows):
     """Some rows, dense or canonical sparse, in single or double precision."""
+    if sparse.issparse(matrix) and _native(matrix.data) is not matrix.data:
+        matrix = plain_matrix(matrix)  # scipy takes no rows of such types
     block = plain_matrix(matrix[rows])
     return block if block.dtype in (np.float32, np.float64) else block.astype(np.float64)
 

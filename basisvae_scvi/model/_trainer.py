@@ -20,7 +20,7 @@ from scvi.train import Trainer, TrainingPlan
 from torch.utils.data import DataLoader
 
 from basisvae_scvi.data import CellSplitter
-from basisvae_scvi.inference import BasisVAETrainingPlan
+from basisvae_scvi.inference import BasisVAETrainingPlan, processes_asked_for
 
 from ._arguments import check_at_least
 
@@ -116,14 +116,14 @@ def _try_trainer(arguments: dict[str, Any]) -> None:
         if name in _names(Trainer) | _names(LightningTrainer)
     }
     settings["callbacks"] = callbacks_of(settings)
-    accelerator = arguments["accelerator"]
+    accelerator, devices = arguments["accelerator"], arguments["devices"]
     logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), processes_asked_for(devices, settings) as settings:
             warnings.simplefilter("ignore")
-            Trainer(accelerator=accelerator, devices=arguments["devices"], **settings)
+            Trainer(accelerator=accelerator, devices=devices, **settings)
     except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         if accelerator in ("cpu", "auto"):

@@ -32,15 +32,10 @@ ON_DISK = {
 }
 
 
-# In these types scipy cannot take rows: they are brought into another first.
-TYPES = ("csr of other byte order", "csr of float16")
-
-
 @pytest.fixture(params=[*STORAGES, *ON_DISK])
 def matrix(request, values, tmp_path):
     if request.param in STORAGES:
-        stored = STORAGES[request.param](values)
-        yield plain_matrix(stored) if request.param in TYPES else stored
+        yield STORAGES[request.param](values)
         return
     with h5py.File(tmp_path / "matrix.h5", "w") as file:
         write_elem(file, "x", ON_DISK[request.param](values))

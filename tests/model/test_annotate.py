@@ -440,6 +440,33 @@ def test_an_annotated_slice_keeps_rows_together(fitted, annotated):
     )
 
 
+@pytest.mark.parametrize("key_added", ["run/1", "", 3])
+def test_a_name_that_is_no_name_is_refused_before_anything_is_done(fitted, key_added):
+    orientation, cells = fitted.orientation_, small_counts(120, 24)
+    last = fitted.get_pseudotime().idxmax()
+    with pytest.raises(ValueError, match="key_added="):
+        fitted.annotate(cells, key_added=key_added, root=last)
+    with pytest.raises(ValueError, match="key_added="):
+        fitted.assign_genes(cells, key_added=key_added, silent=True)
+    assert fitted.orientation_ == orientation
+    assert not cells.obsm
+
+
+def test_what_the_user_has_under_the_keys_is_kept(fitted):
+    cells = small_counts(120, 24)
+    cells.obsm["X_umap"] = np.ones((120, 2))
+    for write in (fitted.annotate, fitted.assign_genes):
+        with pytest.raises(
+            ValueError, match=r"key_added='umap': adata\.obsm\['X_umap'\] would be"
+        ):
+            write(cells, key_added="umap")
+    assert (list(cells.obsm), "umap" in cells.uns) == (["X_umap"], False)
+    np.testing.assert_array_equal(cells.obsm["X_umap"], 1.0)
+    fitted.annotate(cells, key_added="shapes")
+    fitted.annotate(cells, key_added="shapes")  # our own results are replaced
+    assert cells.obsm["X_shapes"].shape == (120, 1)
+
+
 def test_cells_of_an_unknown_batch_are_refused_with_the_cure_though_others_are_known(
     fitted_batches,
 ):

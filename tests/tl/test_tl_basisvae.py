@@ -170,3 +170,22 @@ def test_an_observed_z_is_the_pseudotime(adata):
     np.testing.assert_allclose(adata.obs["basisvae_pseudotime"], expected, atol=1e-5)
     with pytest.raises(ValueError, match="give one of them"):
         bv.tl.basisvae(adata, latent_key="time", latent_prior_key="time", **KWARGS)
+
+
+@pytest.mark.parametrize("key_added", ["run/1", "umap"])
+def test_keys_that_would_lose_data_are_refused_before_training(adata, key_added, monkeypatch):
+    adata.obsm["X_umap"] = np.ones((90, 2))
+    monkeypatch.setattr(bv.BasisVAE, "train", None)  # not called
+    with pytest.raises(ValueError, match=rf"key_added='{key_added}'"):
+        bv.tl.basisvae(adata, key_added=key_added, **KWARGS)
+    np.testing.assert_array_equal(adata.obsm["X_umap"], 1.0)
+
+
+@pytest.mark.parametrize("tool", ["basisvae", "compare"])
+def test_counts_in_raw_are_pointed_to(adata, tool):
+    adata.raw = adata
+    adata.X = adata.X.log1p()
+    arguments = {k: v for k, v in KWARGS.items() if k != "n_basis" or tool == "basisvae"}
+    vary = () if tool == "basisvae" else ({"n_basis": [3, 4]},)
+    with pytest.raises(ValueError, match=r"There are counts in adata\.raw: adata\.layers\["):
+        getattr(bv.tl, tool)(adata, *vary, **arguments)

@@ -59,3 +59,14 @@ def test_wrong_arguments_are_named(hand):
     del hand.var["basisvae_stability"]
     with pytest.raises(KeyError, match=r"stability.*n_restarts=2"):
         tl.rank_genes_in_cluster(hand, by="stability")
+
+
+@pytest.mark.parametrize("key_added", ["a/b", "", "mine", "basisvae"])
+def test_a_table_replaces_no_other_thing(hand, key_added):
+    hand.uns["mine"] = {"params": 1}
+    before = hand.uns.get(key_added)
+    with pytest.raises(ValueError, match=f"key_added='{key_added}'"):
+        tl.rank_genes_in_cluster(hand, key_added=key_added)
+    with pytest.raises(ValueError, match=f"key_added='{key_added}'"):
+        tl.enrich(hand, {"all": list(hand.var_names)}, key_added=key_added)
+    assert hand.uns.get(key_added) is before
