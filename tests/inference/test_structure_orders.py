@@ -14,7 +14,7 @@ from basisvae_scvi.inference.structure import (
     place_on_grid,
     working_evidence,
 )
-from basisvae_scvi.inference.structure._evidence import OWN_COURSE, _PROCESS_LENGTH
+from basisvae_scvi.inference.structure._evidence import _PROCESS_LENGTH, OWN_COURSE
 from basisvae_scvi.inference.structure._search import order_totals
 from basisvae_scvi.likelihood import get_likelihood
 from basisvae_scvi.model._constants import feature_constants
