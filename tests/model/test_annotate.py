@@ -209,7 +209,13 @@ def test_a_single_restart_leaves_no_stability_behind(fitted, annotated):
 def test_the_run_is_described(fitted, annotated):
     run = annotated.uns["basisvae"]
     described = {"params", "version", "grid", "basis", "history", "seed"}
-    assert set(run) == described | {"search", "restart_bounds", "best_restart", "flat_bound"}
+    assert set(run) == described | {
+        "search",
+        "restart_bounds",
+        "best_restart",
+        "flat_bound",
+        "depth",
+    }
     assert run["version"] == __version__
     assert run["seed"] == 0
     assert run["params"]["n_basis"] == 5
