@@ -15,8 +15,11 @@ FIGURES = {
     "alignment": lambda adata, **arguments: pl.alignment(adata, **arguments),
 }
 CHANGES = {
-    "logged": (lambda x: sparse.csr_matrix(np.log1p(50 * x / x.sum(1, keepdims=True))), "logged"),
-    "normalised": (lambda x: 1e4 * x / x.sum(1, keepdims=True), "scaled"),
+    "logged": (
+        lambda x: sparse.csr_matrix(np.log1p(50 * x / x.sum(1, keepdims=True))),
+        "log-normalised",
+    ),
+    "normalised": (lambda x: 1e4 * x / x.sum(1, keepdims=True), "non-integer"),
     "scaled": (lambda x: x - x.mean(0), "negative values"),
 }
 
@@ -31,7 +34,7 @@ def test_no_figure_takes_other_values_for_counts(hand, figure, change):
     hand.layers["counts"] = hand.X.copy()
     convert, said = CHANGES[change]
     hand.X = convert(hand.X.toarray())
-    with pytest.raises(ValueError, match=rf"adata\.X has .*{said}.*layer=\"counts\""):
+    with pytest.raises(ValueError, match=rf"adata\.X contains .*{said}.*layer=\"counts\""):
         draw(figure, hand)
     assert not plt.get_fignums()
     draw(figure, hand, layer="counts")

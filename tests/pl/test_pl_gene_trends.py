@@ -139,7 +139,7 @@ def test_binary_data_give_probabilities(hand):
 
 def test_values_that_cannot_be_counts_are_refused(hand):
     hand.layers["scaled"] = hand.X.toarray() - 1
-    with pytest.raises(ValueError, match=r"layers\['scaled'\] has negative values"):
+    with pytest.raises(ValueError, match=r"layers\['scaled'\] contains negative values"):
         pl.gene_trends(hand, "gene1", layer="scaled", show=False)
 
 
