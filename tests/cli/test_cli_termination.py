@@ -124,6 +124,7 @@ def test_a_file_that_is_half_written_is_taken_away(tmp_path, seconds):
 def test_a_process_ends_at_once_while_it_searches(counts, tmp_path):
     shutil.copy(counts, tmp_path / "in.h5ad")
     command = [sys.executable, "-m", "basisvae_scvi", "fit", "in.h5ad", "-o", "x.h5ad"]
+    command += ["--n-basis", "4"]
     process = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     try:
         for line in process.stderr:

@@ -56,7 +56,9 @@ def test_a_process_along_which_counts_rise_is_no_order_of_depth():
 
 def test_depth_alone_is_an_order_of_depth():
     adata = depth_alone()
-    model = fit(adata, setup={"size_factor_key": "size_factor"}, max_epochs=20, n_basis=6)
+    model = fit(
+        adata, setup={"size_factor_key": "size_factor"}, max_epochs=30, n_basis=6, brief=False
+    )
     model.annotate()
     found = adata.uns["basisvae"]["depth"]
     assert abs(found["correlation"]) > 0.9
