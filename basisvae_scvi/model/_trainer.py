@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import logging
 import os
 import warnings
 from collections.abc import Callable, Iterable
@@ -19,8 +18,9 @@ from scvi.model.base import UnsupervisedTrainingMixin
 from scvi.train import Trainer, TrainingPlan
 from torch.utils.data import DataLoader
 
+from basisvae_scvi._quiet import quiet_libraries
 from basisvae_scvi.data import CellSplitter
-from basisvae_scvi.inference import BasisVAETrainingPlan
+from basisvae_scvi.inference import BasisVAETrainingPlan, processes_asked_for
 
 from ._arguments import check_at_least
 
@@ -116,14 +116,12 @@ def _try_trainer(arguments: dict[str, Any]) -> None:
         if name in _names(Trainer) | _names(LightningTrainer)
     }
     settings["callbacks"] = callbacks_of(settings)
-    accelerator = arguments["accelerator"]
-    logger = logging.getLogger("lightning.pytorch.utilities.rank_zero")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    accelerator, devices = arguments["accelerator"], arguments["devices"]
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), quiet_libraries():
             warnings.simplefilter("ignore")
-            Trainer(accelerator=accelerator, devices=arguments["devices"], **settings)
+            with processes_asked_for(devices, settings) as settings:
+                Trainer(accelerator=accelerator, devices=devices, **settings)
     except (MisconfigurationException, ImportError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         if accelerator in ("cpu", "auto"):
@@ -131,5 +129,3 @@ def _try_trainer(arguments: dict[str, Any]) -> None:
         raise ValueError(
             f"accelerator={accelerator!r} cannot be used here ({reason}); pass 'cpu' or 'auto'."
         ) from error
-    finally:
-        logger.setLevel(level)
