@@ -12,6 +12,7 @@ from basisvae_scvi.report import read_results, write_report
 
 from ._errors import CommandError
 from ._files import check_names, readable
+from ._paths import InputKind
 from ._run_info import run_info_path
 from ._settings import ModelSettings, ReportSettings
 from ._staging import Staging
@@ -61,7 +62,12 @@ def write_fit_report(adata: AnnData, path: Path, settings: ModelSettings, info: 
 
 def _write(settings: ReportSettings, path: Path) -> None:
     with ExitStack() as stack:
-        with readable(settings.input) as (_, plain):
+        with readable(settings.input) as (kind, plain):
+            if kind in (InputKind.tenx_h5, InputKind.tenx_mtx):
+                raise CommandError(
+                    f"{settings.input} is {kind.value}, which has counts and no results; name "
+                    "what fit has written."
+                )
             if plain != settings.input:
                 raise CommandError(f"{settings.input} is compressed: gunzip -k {settings.input}.")
             opened = read_results(settings.input, key=settings.key_added)

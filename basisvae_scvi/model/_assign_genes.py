@@ -165,7 +165,6 @@ class AssignGenesMixin:
         columns = _wanted_columns(adata, genes)
         matrix = read_matrix(adata, layer)
         rows = _rows_of_cells(adata, self.adata.obs_names)
-        self._check_same_values(adata, matrix, rows, describe_location(layer))
         reader = ColumnReader(matrix, rows, columns)
         size = _block_size(block_size, len(reader.rows))
         starts = range(0, len(columns), size)
@@ -174,6 +173,7 @@ class AssignGenesMixin:
                 block = reader.block(start, start + size)
                 check_finite(block, describe_location(layer))
                 self._check_values(block, describe_location(layer))
+        self._check_same_values(adata, matrix, rows, describe_location(layer))
         used = self._cells_to_use(max_cells, seed)
         size_factor = self._size_factors(self._matrix())
         with seeded(seed):  # the encoder draws, and the caller's generator is to stay as it is
