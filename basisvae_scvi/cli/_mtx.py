@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import anndata as ad
@@ -31,7 +32,9 @@ def read_mtx(path: Path) -> ad.AnnData:
     matrix = _only_matrix(path) if path.is_dir() else path
     genes_file, cells_file = _names_of(matrix, _GENE_FILES), _names_of(matrix, _CELL_FILES)
     genes, cells = _table(genes_file), _table(cells_file)[0]
-    counts = sparse.csr_matrix(io.mmread(matrix), dtype=np.float32)
+    with warnings.catch_warnings():  # which of scipy's two kinds of matrices comes is all the same
+        warnings.simplefilter("ignore", DeprecationWarning)
+        counts = sparse.csr_matrix(io.mmread(matrix), dtype=np.float32)
     if counts.shape == (len(genes), len(cells)):
         counts = counts.T.tocsr()
     elif counts.shape != (len(cells), len(genes)):
