@@ -123,7 +123,7 @@ def test_wrong_calls_exit_with_2_and_one_line(run, tmp_path, monkeypatch, argume
 
 def _model_defaults() -> dict:
     defaults = {}
-    for function in (BasisVAE.train, BasisVAE.setup_anndata, BasisVAE.__init__, BasisVAE.annotate):
+    for function in (BasisVAE.annotate, BasisVAE.train, BasisVAE.setup_anndata, BasisVAE.__init__):
         for name, parameter in inspect.signature(function).parameters.items():
             defaults[name] = parameter.default
     return defaults
