@@ -49,7 +49,7 @@ def fit(path: str, lineage: str, shift: bool, seed: int, arguments: argparse.Nam
         adata,
         n_basis=arguments.n_basis,
         translation_invariant=shift,
-        shape_tolerance=arguments.shape_tolerance,
+        shape_deviation=arguments.shape_deviation,
     )
     if arguments.search_seeds:
         _start.SEARCH_SEED = _training.SEARCH_SEED = 1 + seed
@@ -176,7 +176,7 @@ def main() -> None:
     parser.add_argument("--n-basis", type=int, default=50)
     parser.add_argument("--n-restarts", type=int, default=2)
     parser.add_argument("--max-epochs", type=int)
-    parser.add_argument("--shape-tolerance", type=float)
+    parser.add_argument("--shape-deviation", type=float)
     parser.add_argument("--search-seeds", action="store_true")
     parser.add_argument("--order-seeds", action="store_true")
     parser.add_argument("--search-once", action="store_true")

@@ -8,7 +8,7 @@ from basisvae_scvi.likelihood import get_likelihood
 from basisvae_scvi.model._constants import feature_constants
 
 
-def settled(adata, name, shift, seed=0, n_basis=20):
+def settled(adata, name, shift, seed=0, n_basis=20, *, deviation=0.0, learns_deviation=False):
     """Genes and cells of simulated data, and where the cells start."""
     family = get_likelihood(name)
     x = adata.X.astype(float)
@@ -26,9 +26,11 @@ def settled(adata, name, shift, seed=0, n_basis=20):
         grid,
         feature_constants(x, family, size),
         True,
+        deviation=deviation,
     )
     genes = SettledGenes(
         evidence,
+        learns_deviation=learns_deviation,
         log_z_prior=grid.log_z_prior,
         fixed_cells=False,
         concentration=0.1,

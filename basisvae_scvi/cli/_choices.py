@@ -95,6 +95,16 @@ def non_negative(value: float | None) -> float | None:
     return value
 
 
+def deviation(value: str | None) -> float | str | None:
+    """Number of at least 0, or ``"learned"``."""
+    if value is None or value == "learned":
+        return value
+    try:
+        return non_negative(float(value))
+    except ValueError:
+        raise BadParameter(f"{value!r} is neither 'learned' nor a number") from None
+
+
 def fraction(value: float | None) -> float | None:
     """Refuse what does not lie in [0, 1)."""
     if value is not None and not 0 <= value < 1:

@@ -138,6 +138,6 @@ def build_model(work: AnnData, settings: ModelSettings) -> BasisVAE:
         n_hidden_basis=settings.n_hidden_basis,
         n_grid=settings.n_grid,
         objective=settings.objective.value,
-        shape_tolerance=settings.shape_tolerance,
+        shape_deviation=settings.shape_deviation,
         allow_non_integer=settings.allow_non_integer,
     )

@@ -20,6 +20,7 @@ from ._choices import (
     Objective,
     SimulationKind,
     ZeroInflation,
+    deviation,
     fraction,
     non_negative,
     positive,
@@ -154,12 +155,12 @@ class ModelSettings(LogSettings):
     assignment_weight: Annotated[
         float, _option("β_w; larger values merge similar groups.", MODEL, callback=positive)
     ] = 1.0
-    shape_tolerance: Annotated[
-        float | None,
+    shape_deviation: Annotated[
+        str | None,
         _option(
-            "How far genes may differ from their group; 0.1 by default for counts.",
+            "How far genes may differ from their group: a number, or learned (default).",
             MODEL,
-            callback=non_negative,
+            callback=deviation,
         ),
     ] = None
     latent_prior_scale: Annotated[

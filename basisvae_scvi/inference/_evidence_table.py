@@ -8,13 +8,12 @@ from functools import partial
 import numpy as np
 import torch
 from scipy.special import logsumexp, ndtri
-from scipy.stats import norm
 
 from basisvae_scvi.likelihood import Likelihood
 from basisvae_scvi.module import BasisVAEModule, FeatureConstants
 
 from ._joint_posterior import GeneVariances, PlacedGenes, joint_variances
-from ._pooling import pool_cells
+from ._pooling import variance_within
 from .structure import (
     CurveGrid,
     GroupedGenes,
@@ -39,17 +38,11 @@ class EvidenceTable:
         Log evidence, in nats, up to a constant per gene.
     scale, shift
         λ and δ at the optimum.
-    volume
-        ``evidence`` less the log likelihood and log priors at the optimum.
-    coarseness
-        What the log likelihood of each gene is divided by, shape ``(P,)``.
     """
 
     evidence: np.ndarray
     scale: np.ndarray
     shift: np.ndarray
-    volume: np.ndarray
-    coarseness: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -88,8 +81,8 @@ class WorkingBases:
         Bases beside the flat one on the support of the grid, ``(K - 1, C)``; logs for counts.
     translation_invariant, scale_invariant
         Whether δ and λ are free.
-    shape_tolerance
-        How far genes of counts may differ from their basis, see :func:`working_evidence`.
+    shape_deviation
+        Standard deviation τ of the genes' own deviations from their basis.
     shift_prior_sd
         Standard deviation σ_δ of the prior of δ by which bases are weighed.
     """
@@ -98,7 +91,7 @@ class WorkingBases:
     curves: np.ndarray
     translation_invariant: bool
     scale_invariant: bool
-    shape_tolerance: float = 0.0
+    shape_deviation: float = 0.0
     shift_prior_sd: float = 1.0
 
     @classmethod
@@ -114,7 +107,7 @@ class WorkingBases:
             np.log(values) if module.likelihood.is_count else values,
             genes.translation_invariant,
             genes.scale_invariant,
-            module.shape_tolerance,
+            float(genes.shape_deviation),
             float(genes.shift_prior_sd),
         )
 
@@ -136,6 +129,8 @@ class PairEvidence:
         Data constants of the features.
     weight
         Number of cells that each of these stands for.
+    batch
+        Their batches, integers from 0, shape ``(N,)``; by default one.
     """
 
     def __init__(
@@ -146,19 +141,19 @@ class PairEvidence:
         size: np.ndarray,
         constants: FeatureConstants,
         weight: float = 1.0,
+        batch: np.ndarray | None = None,
     ):
         self.grid, self.n_genes = CurveGrid(bases.translation_invariant), values.shape[1]
-        pooled = pool_cells(values, z[:, None], size if bases.likelihood.is_count else None)
         self.working = working_evidence(
             bases.likelihood,
             values,
             size,
-            pooled.variance,
+            variance_within(values, z, size if bases.likelihood.is_count else None, batch),
             self.grid,
             constants,
             bases.scale_invariant,
-            tolerance=bases.shape_tolerance,
-            weight=weight,
+            batch=batch,
+            deviation=bases.shape_deviation,
         )
         self.z, self.weight = z, weight
         self.working.pool(weight * place_on_grid(self.grid, z))
@@ -177,14 +172,9 @@ class PairEvidence:
 
     def table(self) -> EvidenceTable:
         """Evidence, and the optimum under every basis."""
-        optimum, scale = self.working.flat_optimum()
-        if len(self.grid.shifts) > 1:
-            # The module counts δ = 0 of the flat basis.
-            optimum = optimum + norm.logpdf(0.0, scale=self.shift_prior_sd)
-        evidence = self.working.flat_evidence
-        of_flat = [evidence, scale, np.zeros(self.n_genes), evidence - optimum]
-        look = partial(_optima, self.shift_prior_sd)
-        return EvidenceTable(*self._in_blocks(look, of_flat), self.working.coarseness)
+        working = self.working
+        of_flat = [working.flat_evidence, working.flat_scale()[0], np.zeros(self.n_genes)]
+        return EvidenceTable(*self._in_blocks(partial(_optima, self.shift_prior_sd), of_flat))
 
     def posterior(self, level: float = 0.9) -> GenePosterior:
         """How well λ and δ are known under every basis, z and bases given.
@@ -199,7 +189,7 @@ class PairEvidence:
             Probability of the intervals.
         """
         zero = np.zeros(self.n_genes)
-        of_flat = [zero, zero, zero, zero, self.working.flat_scale_sd(), zero]
+        of_flat = [zero, zero, zero, zero, self.working.flat_scale()[1], zero]
         return GenePosterior(*self._in_blocks(partial(_moments, level), of_flat))
 
     def is_at_limit(self, shift: np.ndarray) -> np.ndarray:
@@ -228,7 +218,7 @@ class PairEvidence:
             curve, one = curves[[k]], np.ones((len(genes), 1))
             for _ in range(_REFIT_STEPS):
                 _, at_shift, scale = grouped.look(curve, genes)
-                curve, _ = grouped.fit_curves(curve, one, at_shift, scale, genes)
+                curve, _ = grouped.fit_curves(one, at_shift, scale, genes)
             curves[k] = curve[0]
         self.curves = curves
 
@@ -290,28 +280,23 @@ def _optima(
     joint = working.integrate(statistics, genes)[0]
     if len(grid.shifts) == 1:
         joint = joint[..., 0]
-        optimum, scale = working.maximise(statistics, genes)
-        return [joint, scale[..., 0], np.zeros_like(joint), joint - optimum[..., 0]]
+        return [joint, working.best_scale(statistics, genes)[..., 0], np.zeros_like(joint)]
     joint += grid.log_shift_prior(prior_sd)
     index = joint.argmax(axis=2)
     top = np.take_along_axis(joint, index[..., None], 2)
     mass = np.exp(joint - top).sum(axis=2)
     evidence = top[..., 0] + np.log(mass) + grid.between_shifts(joint, mass)
 
-    def best_scale(at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        optimum, scale = working.maximise(statistics.at_shift(at), genes)
-        return optimum[..., 0], scale[..., 0]
+    def best_scale(at: np.ndarray) -> np.ndarray:
+        return working.best_scale(statistics.at_shift(at), genes)[..., 0]
 
     # δ between the points of the grid, where λ is what it is between them.
     peak = grid.peak(joint)
     offset = np.where(peak.is_inner, peak.offset, 0.0)
-    optimum, scale = best_scale(index)
-    slope = 0.5 * (best_scale(peak.index + 1)[1] - best_scale(peak.index - 1)[1])
+    slope = 0.5 * (best_scale(peak.index + 1) - best_scale(peak.index - 1))
     step = grid.shifts[1] - grid.shifts[0]
-    shift = grid.shifts[index] + step * offset
-    optimum = optimum + norm.logpdf(grid.shifts[index], scale=prior_sd)
-    optimum = optimum + np.where(peak.is_inner, peak.gain, 0.0)
-    return [evidence, np.maximum(scale + offset * slope, 0.0), shift, evidence - optimum]
+    scale = np.maximum(best_scale(index) + offset * slope, 0.0)
+    return [evidence, scale, grid.shifts[index] + step * offset]
 
 
 def _moments(
@@ -324,8 +309,8 @@ def _moments(
     joint = table + working.grid.log_shift_prior()
     share = np.exp(joint - logsumexp(joint, axis=2, keepdims=True))
     first = (share * scale.first).sum(2)
-    second = (share * working.second_moment(scale, genes)).sum(2)
-    mode = working.maximise(statistics, genes)[1]
+    second = (share * scale.second).sum(2)
+    mode = working.best_scale(statistics, genes)
     return [
         *_shift_posterior(working.grid, joint, share, level),
         np.sqrt(np.maximum(second - first**2, 0.0)),

@@ -157,6 +157,8 @@ class FrozenModel:
         is_latent = isinstance(getattr(genes, "dropout", None), nn.Module)
         by_batch = genes.likelihood.has_dispersion and genes.log_dispersion.shape[0] > 1
         weight = module.assignment.proportions.expected_log_weights(module.assignment().double())
+        if integrates:
+            weight = weight.masked_fill(module.assignment.idle(), -torch.inf)
         grid, pool_values = None, None
         if not integrates:
             pool_values = _values_at_pools(functions, cells, genes.translation_invariant)

@@ -180,8 +180,7 @@ class GeneBlock:
         self.batch = torch.tensor(cells.batch, dtype=torch.int64)
         self.genes = frozen.gene_parameters(constants)
         self.shape = self.genes.n_genes, frozen.n_basis
-        self.volume: Tensor | None = None
-        self.coarseness: Tensor | None = None
+        self.integrated: Tensor | None = None
 
     def _log_likelihood(self, chosen, z: Tensor, pairs: Pairs, weight: Tensor, scale, shift):
         genes = self.genes
@@ -239,18 +238,23 @@ class GeneBlock:
         size = np.ones(len(cells.mean)) if cells.size_factor is None else cells.size_factor
         weight = cells.n_obs / len(cells.mean)
         table = PairEvidence(
-            self.frozen.working, cells.mean[:, 0], self.values, size, self.constants, weight
+            self.frozen.working,
+            cells.mean[:, 0],
+            self.values,
+            size,
+            self.constants,
+            weight,
+            np.asarray(cells.batch).astype(int).ravel(),
         ).table()
         self._take(table.scale, table.shift)
-        self.volume = torch.tensor(table.volume)
-        self.coarseness = torch.tensor(table.coarseness)
-        return torch.tensor(table.evidence)
+        self.integrated = torch.tensor(table.evidence)
+        return self.integrated
 
     @torch.no_grad()
     def evidence(self, listed: Tensor, *, exact: bool) -> Tensor:
         """Σ_n E_q(z) log p of the listed pairs plus log priors, ``(P, K)``; −∞ elsewhere.
 
-        Where bases are weighed by evidence, with what integrating λ and δ out adds.
+        Where bases are weighed by evidence, λ, δ and own deviations integrated out, it is that.
 
         Parameters
         ----------
@@ -259,6 +263,8 @@ class GeneBlock:
         exact
             Whether to average over q(z); otherwise its mean is put in.
         """
+        if self.integrated is not None:
+            return torch.where(listed, self.integrated, -torch.inf)
         pairs = Pairs(*torch.nonzero(listed, as_tuple=True))
         weight = torch.zeros(len(pairs))
         total = torch.zeros(len(pairs), dtype=torch.float64)
@@ -268,12 +274,8 @@ class GeneBlock:
             sums = self._log_likelihood(slice(None), z, pairs, weight, scale, shift)
             total += share * sums.per_pair.double()
         total *= self.cells.n_obs / len(self.cells.mean)
-        if self.coarseness is not None:
-            total /= self.coarseness[pairs.gene]
         if self.frozen.weighs_priors:
             total += self.genes.log_prior_per_pair(pairs)
-        if self.volume is not None:
-            total += pairs.select(self.volume)
         return pairs.scatter(total, *self.shape, fill=-torch.inf)
 
     def log_responsibilities(self, evidence: Tensor) -> Tensor:

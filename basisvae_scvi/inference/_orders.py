@@ -24,7 +24,13 @@ from sklearn.utils.sparsefuncs import inplace_column_scale, mean_variance_axis
 from basisvae_scvi.data import iter_rows, read_rows
 from basisvae_scvi.likelihood import Likelihood
 
-from ._latent import MIN_CELLS_FOR_GRAPH, evenly_spread, normalised, unfitted_pca
+from ._latent import (
+    MIN_CELLS_FOR_GRAPH,
+    diffusion,
+    evenly_spread,
+    normalised,
+    unfitted_pca,
+)
 
 # Paths are found on so many cells at most; all others are put where the path passes them.
 _MAX_CELLS = 20_000
@@ -199,9 +205,9 @@ class _CellPath:
         return cls(pca, (principal_curve(path, places), path))
 
     def along(self, values) -> np.ndarray:
-        """How far along each line cells are, shape ``(N, 2)``."""
+        """How far along each line and the first component cells are, shape ``(N, 3)``."""
         places = self.pca.transform(values)
-        return np.column_stack([_along(line, places) for line in self.lines])
+        return np.column_stack([*(_along(line, places) for line in self.lines), places[:, 0]])
 
 
 def further_orders(
@@ -210,9 +216,10 @@ def further_orders(
     likelihood: Likelihood,
     first: np.ndarray,
     *,
+    batch: np.ndarray | None = None,
     seed: int,
 ) -> list[np.ndarray]:
-    """Orders of the cells along paths through them that differ from the first one.
+    """Orders of the cells that differ from the first one: plain ones, and along paths.
 
     Parameters
     ----------
@@ -224,12 +231,16 @@ def further_orders(
         Observation model; counts are log-normalised.
     first
         z⁰ of the first guess, shape ``(N,)``.
+    batch
+        Batch of each cell, shape ``(N,)``. Of several, orders with every batch centred are offered
+        too: right where batches hold the same stages, and wrong where they are the stages.
     seed
         Seed.
 
     Returns
     -------
-    Up to four, each ``(N,)`` with mean 0 and variance 1; none for less than 30 cells.
+    Up to six, with several batches up to ten, each ``(N,)`` with mean 0 and variance 1; none for
+    less than 30 cells.
     """
     n_obs, n_vars = matrix.shape
     if n_obs < MIN_CELLS_FOR_GRAPH or n_vars <= _MIN_COMPONENTS:
@@ -246,13 +257,48 @@ def further_orders(
     sd = _spread(values)
     of_one_variance = _CellPath.through(_scaled(values, sd), seed)
     del values
-    places = np.empty((n_obs, 4))
+    places = np.empty((n_obs, 6))
     for rows, counts in iter_rows(matrix):
         block = log_counts(counts, rows)
         places[rows, 0::2] = as_they_are.along(block)
         places[rows, 1::2] = of_one_variance.along(_scaled(block, sd))
+    if batch is not None and batch.max(initial=0) > 0:
+        places = np.column_stack([places, _across_batches(matrix, log_counts, batch, some, seed)])
     orders = [first]
     for order in evenly_spread(places).T:
         if all(abs(spearmanr(order, other).statistic) < _ALIKE for other in orders):
             orders.append(order)
     return orders[1:]
+
+
+def _across_batches(matrix, log_counts, batch: np.ndarray, some: np.ndarray, seed: int):
+    """Orders with every batch centred, shape ``(N, 4)`` or ``(N, 3)``.
+
+    Along the paths and the first component as above, and the first diffusion component.
+    """
+    n_batch, n_obs = int(batch.max()) + 1, len(batch)
+    sums = np.zeros((n_batch, matrix.shape[1]))
+    for rows, counts in iter_rows(matrix):
+        membership = sparse.csr_matrix(
+            (np.ones(len(batch[rows])), (batch[rows], np.arange(len(batch[rows])))),
+            shape=(n_batch, len(batch[rows])),
+        )
+        sums += np.asarray(membership @ _dense(log_counts(counts, rows)))
+    means = sums / np.maximum(np.bincount(batch, minlength=n_batch), 1)[:, None]
+
+    def centred(block, rows):
+        return _dense(block) - means[batch[rows]]
+
+    path = _CellPath.through(centred(log_counts(matrix[some], some), some), seed)
+    places = np.empty((n_obs, 3))
+    components = np.empty((n_obs, path.pca.n_components_))
+    for rows, counts in iter_rows(matrix):
+        block = centred(log_counts(counts, rows), rows)
+        places[rows] = path.along(block)
+        components[rows] = path.pca.transform(block)
+    found = diffusion(components, 1, seed)
+    return places if found is None else np.column_stack([places, found])
+
+
+def _dense(values) -> np.ndarray:
+    return values.toarray() if sparse.issparse(values) else np.asarray(values)

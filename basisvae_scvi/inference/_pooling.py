@@ -11,6 +11,7 @@ from sklearn.cluster import KMeans
 from basisvae_scvi.data import iter_rows
 
 _MIN_CELLS_PER_POOL = 5
+_N_POOLS = 60
 # Three sparse copies of so many rows are in memory at a time.
 _ROWS_PER_BLOCK = 512
 
@@ -47,7 +48,12 @@ def _pool_labels(z: np.ndarray, n_pools: int, seed: int) -> np.ndarray:
 
 
 def pool_cells(
-    matrix, z: np.ndarray, size_factor: np.ndarray | None, *, n_pools: int = 60, seed: int = 0
+    matrix,
+    z: np.ndarray,
+    size_factor: np.ndarray | None,
+    *,
+    n_pools: int = _N_POOLS,
+    seed: int = 0,
 ) -> PooledCells:
     """Pool cells with similar z.
 
@@ -86,3 +92,32 @@ def pool_cells(
         # Every pool has spent one cell on its mean: of few cells that is a fifth of them.
         variance=(within * n_cells).sum(0) / max(len(z) - n_pools, 1),
     )
+
+
+def variance_within(
+    matrix, z: np.ndarray, size_factor: np.ndarray | None, batch: np.ndarray | None = None
+) -> np.ndarray:
+    """Variance of the normalised values among cells of similar z and one batch, shape ``(P,)``.
+
+    Parameters
+    ----------
+    matrix
+        Cells × genes.
+    z
+        Places, shape ``(N,)``.
+    size_factor
+        Shape ``(N,)``, or ``None`` for 1.
+    batch
+        Batches, integers from 0, shape ``(N,)``; by default one.
+    """
+    batch = np.zeros(len(z), dtype=int) if batch is None else batch
+    share = np.bincount(batch) / len(z)
+    total, freedom = np.zeros(matrix.shape[1]), 0
+    for b in np.flatnonzero(share):
+        rows = np.flatnonzero(batch == b)
+        n_pools = max(1, round(_N_POOLS * share[b]))
+        size = None if size_factor is None else size_factor[rows]
+        pooled = pool_cells(matrix[rows], z[rows, None], size, n_pools=n_pools)
+        left = max(len(rows) - len(pooled.exposure), 1)
+        total, freedom = total + left * pooled.variance, freedom + left
+    return total / freedom

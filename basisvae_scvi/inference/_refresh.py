@@ -37,17 +37,11 @@ class Proposal:
         δ, or ``None`` without shifts.
     listed
         Pairs worth an exact look: the best bases of each gene, and the flat one.
-    volume
-        Log of what integrating λ and δ out gains over their optimum; ``None`` to hold them there.
-    coarseness
-        What the log likelihood of each gene is divided by, shape ``(P,)``; ``None`` for 1.
     """
 
     scale: Tensor
     shift: Tensor | None
     listed: Tensor
-    volume: Tensor | None = None
-    coarseness: Tensor | None = None
 
     def at(self, pairs: Pairs) -> tuple[Tensor, Tensor | None]:
         """λ and δ at the pairs."""
@@ -66,11 +60,14 @@ class PlacedCells:
         Data of all blocks, cells × genes; sparse for counts.
     size_factor
         Shape ``(N,)``; ``None`` where they do not apply.
+    batch
+        Batches, integers from 0, shape ``(N,)``.
     """
 
     z: list[Tensor]
     values: np.ndarray | sparse.csr_matrix
     size_factor: np.ndarray | None
+    batch: np.ndarray
 
     @property
     def n_cells(self) -> int:
@@ -88,17 +85,19 @@ def place_cells(module: BasisVAEModule, blocks: Sequence[dict[str, Tensor]]) -> 
 
     The module is in eval mode, and no gradients are recorded.
     """
-    z, values, sizes = [], [], []
+    z, values, sizes, batches = [], [], [], []
     for tensors in _on_device(module, blocks):
         outputs = module.inference(**module._get_inference_input(tensors))
         qz = outputs[OUTPUT_KEYS.QZ]
         z.append(outputs[OUTPUT_KEYS.Z] if qz is None else qz.loc)
         x = tensors[REGISTRY_KEYS.X_KEY].cpu().numpy()
         values.append(sparse.csr_matrix(x) if module.likelihood.is_count else x)
+        batches.append(tensors[REGISTRY_KEYS.BATCH_KEY].cpu().numpy().ravel().astype(int))
         size = module.size_factors(tensors)
         sizes.append(None if size is None else size.double().cpu().numpy()[:, 0])
     stack = sparse.vstack if module.likelihood.is_count else np.concatenate
-    return PlacedCells(z, stack(values), None if sizes[0] is None else np.concatenate(sizes))
+    size = None if sizes[0] is None else np.concatenate(sizes)
+    return PlacedCells(z, stack(values), size, np.concatenate(batches))
 
 
 def pair_evidence(
@@ -123,14 +122,16 @@ def pair_evidence(
     if factor is not None:
         size = size * factor.double().cpu().numpy()[:, 0]
     at, weight = z[:, 0].double().cpu().numpy(), n_obs / cells.n_cells
-    return PairEvidence(WorkingBases.of(module), at, cells.values, size, constants, weight)
+    bases = WorkingBases.of(module)
+    return PairEvidence(bases, at, cells.values, size, constants, weight, cells.batch)
 
 
 class AssignmentRefresher:
     """Coordinate ascent on q(w), λ and δ, with z, the bases and the nuisances held.
 
-    The profile table proposes λ and δ for every (gene, basis) pair; the exact likelihood on a
-    fixed set of cells decides between proposal and current value, and sets φ in closed form.
+    Where bases pay for themselves, the evidence of a fixed set of cells sets φ in closed form.
+    Otherwise the profile table proposes λ and δ for every (gene, basis) pair, and the exact
+    likelihood decides between proposal and current value.
 
     Parameters
     ----------
@@ -160,8 +161,6 @@ class AssignmentRefresher:
 
     def _propose(self, module: BasisVAEModule, cells: PlacedCells) -> Proposal:
         """λ and δ of all pairs from the profile table on pooled cells, and the best bases."""
-        if self.integrates:
-            return self._propose_by_evidence(module, cells)
         genes, z = module.genes, torch.cat(cells.z)
         pooled = pool_cells(cells.values, z.double().cpu().numpy(), cells.size_factor)
         shifts = shift_grid(genes.translation_invariant)
@@ -181,24 +180,31 @@ class AssignmentRefresher:
             listed=shortlist(as_tensor(table.evidence), _SHORTLIST),
         )
 
-    def _propose_by_evidence(self, module: BasisVAEModule, cells: PlacedCells) -> Proposal:
-        """As :meth:`_propose`, from the evidence of the structure search."""
+    def _by_evidence(
+        self, module: BasisVAEModule, cells: PlacedCells, *, keep_active: bool
+    ) -> None:
+        """φ from the evidence, λ, δ and own deviations integrated out; λ and δ of idle pairs."""
         table = pair_evidence(module, cells, self.constants, self.n_obs).table()
+        genes, device = module.genes, module.device
+        everything = Pairs.all(genes.n_genes, module.n_basis, device)
+        active = Pairs.active(module.assignment(), _ACTIVE)
+        kept = genes.gene_state(active)
 
-        def as_tensor(array: np.ndarray) -> Tensor:
-            return torch.as_tensor(array, dtype=torch.float32, device=module.device)
+        def at_pairs(array: np.ndarray) -> Tensor:
+            values = torch.as_tensor(array, dtype=torch.float32, device=device)
+            return everything.select(values)
 
-        return Proposal(
-            scale=as_tensor(table.scale).clamp_min(1e-4),
-            shift=as_tensor(table.shift) if module.genes.translation_invariant else None,
-            listed=shortlist(as_tensor(table.evidence), _SHORTLIST),
-            volume=as_tensor(table.volume),
-            coarseness=as_tensor(table.coarseness),
-        )
+        if not (keep_active and module.gene_prior == "all"):
+            shift = at_pairs(table.shift) if genes.translation_invariant else None
+            genes.set_state(everything, at_pairs(table.scale).clamp_min(1e-4), shift)
+        if keep_active:  # these have been trained
+            genes.set_state(active, *kept)
+        evidence = torch.as_tensor(table.evidence, device=device)
+        # Bases that the search has left level are no groups: with its own deviation any gene fits.
+        evidence[:, module.assignment.idle()] = -torch.inf
+        module.assignment.update(evidence, module.assignment_weight)
 
-    def _evidence(
-        self, module: BasisVAEModule, cells: PlacedCells, pairs: Pairs, coarseness: Tensor | None
-    ) -> Tensor:
+    def _evidence(self, module: BasisVAEModule, cells: PlacedCells, pairs: Pairs) -> Tensor:
         """What a gene gains by a basis: Σ_n log p, scaled to all cells, plus its log priors.
 
         Under ``gene_prior="all"`` the priors hold for every pair, used or not, and drop out.
@@ -208,8 +214,6 @@ class AssignmentRefresher:
         for tensors, z in zip(_on_device(module, self.blocks), cells.z, strict=True):
             evidence += module.log_likelihood(tensors, z, pairs, weight).per_pair
         evidence *= self.n_obs / cells.n_cells
-        if coarseness is not None:
-            evidence = evidence / coarseness[pairs.gene]
         if module.gene_prior == "all":
             return evidence
         return evidence + module.genes.log_prior_per_pair(pairs)
@@ -229,30 +233,35 @@ class AssignmentRefresher:
         """
         was_training = module.training
         module.eval()
-        cells, genes = place_cells(module, self.blocks), module.genes
+        cells = place_cells(module, self.blocks)
+        refresh = self._by_evidence if self.integrates else self._by_likelihood
+        refresh(module, cells, keep_active=keep_active)
+        module.train(was_training)
+
+    def _by_likelihood(
+        self, module: BasisVAEModule, cells: PlacedCells, *, keep_active: bool
+    ) -> None:
+        """φ, λ and δ from the exact likelihood at the best λ and δ."""
+        genes = module.genes
         everything = Pairs.all(genes.n_genes, module.n_basis, module.device)
         proposal = self._propose(module, cells)
         active = Pairs.active(module.assignment(), _ACTIVE)
-        kept, coarseness = genes.gene_state(active), proposal.coarseness
-        current = self._evidence(module, cells, active, coarseness) if keep_active else None
+        kept = genes.gene_state(active)
+        current = self._evidence(module, cells, active) if keep_active else None
         if not (keep_active and module.gene_prior == "all"):
             genes.set_state(everything, *proposal.at(everything))
         if keep_active:
             proposal.listed[active.gene, active.basis] = True
         listed = Pairs(*torch.nonzero(proposal.listed, as_tuple=True))
         evidence = listed.scatter(
-            self._evidence(module, cells, listed, coarseness),
+            self._evidence(module, cells, listed),
             genes.n_genes,
             module.n_basis,
             fill=-torch.inf,
         )
-        if proposal.volume is not None:
-            evidence = evidence + proposal.volume
-            current = None if current is None else current + active.select(proposal.volume)
         if keep_active:
             is_better = current > active.select(evidence)
             better = Pairs(active.gene[is_better], active.basis[is_better])
             genes.set_state(better, *(None if v is None else v[is_better] for v in kept))
             evidence[better.gene, better.basis] = current[is_better]
         module.assignment.update(evidence, module.assignment_weight)
-        module.train(was_training)

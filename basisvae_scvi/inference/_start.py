@@ -15,7 +15,7 @@ from basisvae_scvi.module import BasisVAEModule, FeatureConstants
 
 from ._latent import LatentPrior
 from ._metric import even_change, normal_scores
-from ._pooling import PooledCells, pool_cells
+from ._pooling import PooledCells, pool_cells, variance_within
 from ._warm_start import fit_basis_functions
 from .structure import (
     CurveGrid,
@@ -37,6 +37,8 @@ _MIN_DENSITY = 0.12
 # up to some tens by fitting cells and curves to noise.
 _MIN_TRAJECTORY_GAIN = 50.0
 _MIN_SCALE = 1e-4
+# Where the search begins to learn the size of the genes' own deviations: that of real lineages.
+_FIRST_DEVIATION = 0.3
 _GENES_PER_BLOCK = 512
 
 
@@ -58,6 +60,8 @@ class Start:
         Log factor of the size factors over ``grid_z``, shape ``(G,)``.
     grid_z
         Grid of z, shape ``(G,)``.
+    offset
+        Log offsets of the batches, shape ``(B, P)``.
     has_trajectory
         Whether the genes change along z at all.
     found
@@ -74,6 +78,7 @@ class Start:
     shift: np.ndarray
     composition: np.ndarray
     grid_z: np.ndarray
+    offset: np.ndarray
     has_trajectory: bool
     found: FoundStructure
     searched_genes: np.ndarray
@@ -123,6 +128,8 @@ class StartSearch:
         Whether size factors may be corrected for the composition of libraries.
     seed
         Seed.
+    batch
+        Batches of the cells, integers from 0, shape ``(N,)``; by default one.
     prior
         Prior of z of all cells, if it is not N(0, 1).
     silent
@@ -138,6 +145,7 @@ class StartSearch:
         *,
         composes: bool,
         seed: int,
+        batch: np.ndarray | None = None,
         prior: LatentPrior | None = None,
         silent: bool = True,
     ):
@@ -147,6 +155,7 @@ class StartSearch:
         self.composes, self.seed = composes and module.likelihood.is_count, seed
         n_obs = matrix.shape[0]
         self.size = np.ones(n_obs) if size_factor is None else np.maximum(size_factor, 1e-6)
+        self.batch = np.zeros(n_obs, dtype=int) if batch is None else batch
         self.grid = CurveGrid(module.genes.translation_invariant)
         # Shifts tell the metric of z, where nobody else does.
         is_told = module.observed_latent or prior is not None
@@ -156,16 +165,17 @@ class StartSearch:
         c = self.constants
         return FeatureConstants(c.scale[genes], c.level[genes], c.dispersion[genes], c.library)
 
-    def _evidence(self, values, size, variance, genes):
+    def _evidence(self, values, cells, variance, genes, deviation):
         return working_evidence(
             self.module.likelihood,
             values,
-            size,
+            self.size[cells],
             variance[genes],
             self.grid,
             self._part(genes),
             self.module.genes.scale_invariant,
-            tolerance=self.module.shape_tolerance,
+            batch=self.batch[cells],
+            deviation=deviation,
         )
 
     def run(self, orders: list[np.ndarray], n_restarts: int) -> Start:
@@ -181,9 +191,14 @@ class StartSearch:
         pooled = [pool_cells(values, z[cells, None], of_counts, seed=self.seed) for z in orders]
         genes = _best_seen(pooled[0], module.likelihood.is_count)
         # Orders can only be compared under one variance: the better it is told, the smaller.
-        variance = np.min([part.variance for part in pooled], axis=0)
+        at = self.batch[cells]
+        within = [variance_within(values, order[cells], of_counts, at) for order in orders]
+        variance = np.min(within, axis=0)
+        given = module.shape_deviation
+        first = _FIRST_DEVIATION if given == "learned" else given
         searched = SettledGenes(
-            self._evidence(_dense_if_faster(values[:, genes]), size, variance, genes),
+            self._evidence(_dense_if_faster(values[:, genes]), cells, variance, genes, first),
+            learns_deviation=given == "learned",
             log_z_prior=self._log_z_prior(cells),
             fixed_cells=module.observed_latent,
             learns_prior=self.finds_metric,
@@ -194,7 +209,7 @@ class StartSearch:
         ]
         of_cells = [[places[cells] for places in order] for order in starts]
         found = find_structure(searched, of_cells, self.seed, n_restarts, silent=self.silent)
-        evidence, scale, shift = self._all_genes(values, size, variance, found)
+        evidence, scale, shift, offset = self._all_genes(values, cells, variance, found)
         curves, places = found.structure.curves, starts[found.order][found.start]
         if not module.observed_latent:
             held = _as_nearest(places, places[cells], found.places)
@@ -208,7 +223,8 @@ class StartSearch:
             shift=shift,
             composition=found.hyperparameters.composition,
             grid_z=self.grid.z,
-            has_trajectory=_gain(found, searched.evidence.coarseness) > _MIN_TRAJECTORY_GAIN,
+            offset=offset,
+            has_trajectory=found.structure.total - found.flat_total > _MIN_TRAJECTORY_GAIN,
             found=found,
             searched_genes=genes,
         )
@@ -244,19 +260,22 @@ class StartSearch:
         for rows, block in iter_rows(self.matrix):
             part = block[:, genes]
             part = part.astype(np.float64) if sparse.issparse(part) else np.asarray(part, float)
-            log_likelihood = evidence.cell_log_likelihood(part, self.size[rows], weights)
+            log_likelihood = evidence.cell_log_likelihood(
+                part, self.size[rows], self.batch[rows], weights
+            )
             prior = self._log_z_prior(rows) if learned is None else learned
             held = prior + anchor(self.grid, places[rows])
             means.append(posterior(log_likelihood, held) @ self.grid.z)
         return np.concatenate(means)
 
-    def _all_genes(self, values, size, variance, found: FoundStructure) -> tuple[np.ndarray, ...]:
-        """Evidence, λ and δ of all genes on the curves that were found, each ``(P, K + 1)``.
+    def _all_genes(self, values, cells, variance, found: FoundStructure) -> tuple[np.ndarray, ...]:
+        """Evidence, λ and δ of all genes on what was found, ``(P, K + 1)``; offsets ``(B, P)``.
 
         Block by block: the table over all shifts would not fit into memory.
         """
         n_genes = self.matrix.shape[1]
-        evidence = self._evidence(values, size, variance, np.arange(n_genes))
+        deviation = found.hyperparameters.deviation
+        evidence = self._evidence(values, cells, variance, np.arange(n_genes), deviation)
         evidence.set_composition(found.hyperparameters.composition, 0.0)
         evidence.pool(found.structure.share)
         grouped = GroupedGenes(
@@ -265,7 +284,7 @@ class StartSearch:
         curves = found.structure.curves
         flat = evidence.flat_evidence[:, None]
         if not len(curves):
-            return flat, np.ones_like(flat), np.zeros_like(flat)
+            return flat, np.ones_like(flat), np.zeros_like(flat), evidence.offset
         parts = []
         for start in range(0, n_genes, _GENES_PER_BLOCK):
             genes = np.arange(start, min(start + _GENES_PER_BLOCK, n_genes))
@@ -275,7 +294,8 @@ class StartSearch:
             parts.append((looked, at_best, self.grid.shifts[best[..., 0]]))
         columns = [np.concatenate(part) for part in zip(*parts, strict=True)]
         of_flat = flat, np.ones_like(flat), np.zeros_like(flat)
-        return tuple(np.concatenate(pair, axis=1) for pair in zip(of_flat, columns, strict=True))
+        tables = [np.concatenate(pair, axis=1) for pair in zip(of_flat, columns, strict=True)]
+        return *tables, evidence.offset
 
 
 def _as_nearest(at: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -285,17 +305,6 @@ def _as_nearest(at: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.nda
     return values[order][np.searchsorted(middle, at)]
 
 
-def _gain(found: FoundStructure, coarseness: np.ndarray) -> float:
-    """How much better than flat genes alone the structure is, in nats.
-
-    A tolerance of shapes is for the question which genes go together; here what it has taken from
-    the evidence of each gene against the flat basis is given back.
-    """
-    structure = found.structure
-    of_genes = (structure.phi * (structure.evidence - structure.evidence[:, :1])).sum(1)
-    return structure.total - found.flat_total + float(of_genes @ (coarseness - 1.0))
-
-
 @torch.no_grad()
 def _set_genes(module: BasisVAEModule, start: Start) -> None:
     """Give genes their λ and δ, and q(w) its optimum for the evidence of the search."""
@@ -303,6 +312,11 @@ def _set_genes(module: BasisVAEModule, start: Start) -> None:
     device = module.genes.feature_scale.device
     pairs = Pairs.all(n_genes, n_used, device)
     module.genes.shift_prior_sd.fill_(start.found.hyperparameters.shift_prior_sd)
+    deviation = start.found.hyperparameters.deviation if start.has_trajectory else 0.0
+    module.genes.shape_deviation.fill_(deviation)
+    if module.n_batch > 1:
+        offset = torch.as_tensor(start.offset, dtype=torch.float32, device=device)
+        module.genes.batch_offset[: len(offset)] = offset
 
     def at_pairs(values: np.ndarray) -> torch.Tensor:
         return torch.as_tensor(values, dtype=torch.float32, device=device).reshape(-1)

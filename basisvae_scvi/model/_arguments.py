@@ -6,16 +6,12 @@ from numbers import Integral
 
 import numpy as np
 
-from basisvae_scvi.likelihood import LIKELIHOODS, get_likelihood
 from basisvae_scvi.module import SCHEMES
 
-# Enough that shapes which differ by less than anyone asks make no groups of their own.
-_SHAPE_TOLERANCE = 0.1
 
-
-def default_tolerance(likelihood: str, objective: str, n_latent: int) -> float:
-    """Tolerance of shapes where the user names none; 0 where nothing would heed it."""
-    return _SHAPE_TOLERANCE if _heeds_tolerance(likelihood, objective, n_latent) else 0.0
+def default_deviation(objective: str, n_latent: int) -> float | str:
+    """Own deviations of genes where the user says nothing; 0 where nothing would heed them."""
+    return "learned" if _heeds_deviation(objective, n_latent) else 0.0
 
 
 def check_arguments(arguments: dict) -> None:
@@ -35,12 +31,7 @@ def check_arguments(arguments: dict) -> None:
     rate = arguments["dropout_rate"]
     if not 0.0 <= rate < 1.0:
         raise ValueError(f"dropout_rate={rate} must be at least 0 and below 1.")
-    _check_tolerance(
-        arguments["shape_tolerance"],
-        arguments["gene_likelihood"],
-        arguments["objective"],
-        arguments["n_latent"],
-    )
+    _check_deviation(arguments["shape_deviation"], arguments["objective"], arguments["n_latent"])
     n_grid = arguments["n_grid"]
     if n_grid != 0 and n_grid < 5:
         raise ValueError(f"n_grid={n_grid} must be 0 (no grid) or at least 5.")
@@ -63,22 +54,20 @@ def _check_positive(value: float, argument: str, minimum: float = 0.0) -> None:
         raise ValueError(f"{argument}={value} must be greater than {minimum:g}.")
 
 
-def _heeds_tolerance(likelihood: str, objective: str, n_latent: int) -> bool:
-    """Whether genes are assigned by a working model that knows a tolerance of shapes."""
-    is_count = likelihood in LIKELIHOODS and get_likelihood(likelihood).is_count
-    return is_count and objective == "evidence" and n_latent == 1
+def _heeds_deviation(objective: str, n_latent: int) -> bool:
+    """Whether genes are assigned by a model in which they may deviate from their group."""
+    return objective == "evidence" and n_latent == 1
 
 
-def _check_tolerance(tolerance: float, likelihood: str, objective: str, n_latent: int) -> None:
-    """Raise ValueError for a tolerance that cannot be, or that nothing would heed."""
-    if not 0.0 <= tolerance < np.inf:
+def _check_deviation(deviation: float | str, objective: str, n_latent: int) -> None:
+    """Raise ValueError for a deviation that cannot be, or that nothing would heed."""
+    if deviation != "learned" and (isinstance(deviation, str) or not 0.0 <= deviation < np.inf):
         raise ValueError(
-            f"shape_tolerance={tolerance} must be 0 or positive; 0.1 lets genes differ by about "
-            "10 % from the course of their group."
+            f"shape_deviation={deviation!r} must be 'learned', 0 or a positive number; 0.3 lets "
+            "genes differ by about 30 % from the course of their group."
         )
-    if tolerance and not _heeds_tolerance(likelihood, objective, n_latent):
+    if deviation and not _heeds_deviation(objective, n_latent):
         raise ValueError(
-            f"shape_tolerance={tolerance} takes counts, objective='evidence' and n_latent=1, not "
-            f"gene_likelihood={likelihood!r}, objective={objective!r} and n_latent={n_latent}; "
-            "leave it out."
+            f"shape_deviation={deviation!r} takes objective='evidence' and n_latent=1, not "
+            f"objective={objective!r} and n_latent={n_latent}; leave it out."
         )

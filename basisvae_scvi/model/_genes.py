@@ -282,6 +282,10 @@ class GenesMixin:
 
     def _batch_shares(self) -> np.ndarray:
         """Share of the model's cells in each batch, shape ``(B,)``."""
-        n_batch = self.module.n_batch
-        codes = np.asarray(self.adata_manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY)).ravel()
-        return np.bincount(codes.astype(int), minlength=n_batch) / len(codes)
+        codes = self._batch_codes()
+        return np.bincount(codes, minlength=self.module.n_batch) / len(codes)
+
+    def _batch_codes(self) -> np.ndarray:
+        """Batch of each of the model's cells, integers from 0, shape ``(N,)``."""
+        codes = self.adata_manager.get_from_registry(REGISTRY_KEYS.BATCH_KEY)
+        return np.asarray(codes).ravel().astype(int)

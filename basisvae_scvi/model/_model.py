@@ -31,7 +31,7 @@ from basisvae_scvi.likelihood import get_likelihood
 from basisvae_scvi.module import BasisVAEModule
 
 from ._accessors import AccessorsMixin
-from ._arguments import check_arguments, default_tolerance
+from ._arguments import check_arguments, default_deviation
 from ._assign_genes import AssignGenesMixin
 from ._constants import feature_constants
 from ._latent_fields import latent_arguments, latent_field
@@ -105,12 +105,13 @@ class BasisVAE(
         and a price, λ and δ are integrated out where bases are compared, and the structure is
         searched with moves (``n_latent=1`` only). ``"paper"`` is the bound of the paper, in which
         a basis costs nothing.
-    shape_tolerance
-        How far the log course of a gene of counts may differ from that of its group, as a standard
-        deviation: 0.1, the default for counts under ``objective="evidence"`` with ``n_latent=1``,
-        is about 10 %. With 0, as in the paper and everywhere else, highly expressed genes tell
-        curves apart that differ by less than anyone asks, and a real process falls into as many
-        groups as there are bases. Holds where genes are assigned.
+    shape_deviation
+        Standard deviation τ of the genes' own smooth deviations from the course of their group, in
+        the log of counts: 0.3 is about 30 %. ``"learned"``, the default under
+        ``objective="evidence"`` with ``n_latent=1``, takes the τ that explains the data best.
+        With 0, as in the paper and everywhere else, all genes of a group follow one course to the
+        last digit, and real genes fall into as many groups as there are bases. Holds where genes
+        are assigned.
     latent_prior_scale
         Standard deviation of the prior of z about the guesses of ``latent_prior_key``, in standard
         deviations of these over the cells.
@@ -166,7 +167,7 @@ class BasisVAE(
         assignment_weight: float = 1.0,
         gene_prior: Literal["assigned", "all"] = "assigned",
         objective: Literal["evidence", "paper"] = "evidence",
-        shape_tolerance: float | None = None,
+        shape_deviation: float | Literal["learned"] | None = None,
         latent_prior_scale: float = 0.5,
         n_hidden: int = 128,
         n_layers: int = 1,
@@ -176,8 +177,8 @@ class BasisVAE(
         allow_non_integer: bool = False,
     ):
         super().__init__(adata, registry)
-        if shape_tolerance is None:
-            shape_tolerance = default_tolerance(gene_likelihood, objective, n_latent)
+        if shape_deviation is None:
+            shape_deviation = default_deviation(objective, n_latent)
         self.init_params_ = self._get_init_params(locals())
         check_arguments(self.init_params_["non_kwargs"])
         likelihood = get_likelihood(gene_likelihood)
@@ -206,7 +207,7 @@ class BasisVAE(
             assignment_weight=assignment_weight,
             gene_prior=gene_prior,
             objective=objective,
-            shape_tolerance=shape_tolerance,
+            shape_deviation=shape_deviation,
             given_size_factor=self._setup_argument("size_factor_key") is not None,
             **latent_arguments(
                 None if adata is None else self.adata_manager,

@@ -105,12 +105,12 @@ class StartMixin(StartLatentMixin):
 
     @property
     def _search_knows_all(self) -> bool:
-        """Whether the search has seen the whole model, which has no batches then.
+        """Whether the search has seen the whole model.
 
         What it has found is better held to the end of training: every refresh of q(w) amplifies
         what the noise of the steps has done to the bases.
         """
-        return self._integrates and self.module.n_batch == 1
+        return self._integrates
 
     def _start_structure(
         self,
@@ -129,6 +129,7 @@ class StartMixin(StartLatentMixin):
             constants,
             composes=self._given_size_factor() is None,
             seed=SEARCH_SEED,
+            batch=self._batch_codes(),
             prior=self._latent_prior(),
             silent=quiet,
         )

@@ -45,7 +45,14 @@ class StartLatentMixin:
         module, first = self.module, z[:, 0]
         if module.observed_latent or init != "manifold":
             return [first]
-        others = further_orders(matrix, size_factor, module.likelihood, first, seed=SEARCH_SEED)
+        others = further_orders(
+            matrix,
+            size_factor,
+            module.likelihood,
+            first,
+            batch=self._batch_codes(),
+            seed=SEARCH_SEED,
+        )
         return [first, *(self._towards_prior(order[:, None])[:, 0] for order in others)]
 
     def _given_z(self, key: str) -> np.ndarray:

@@ -28,6 +28,7 @@ def describe_search(start: Start, genes: np.ndarray) -> dict:
         "order": int(found.order),
         "flat_bound": float(found.flat_total),
         "shift_prior_sd": float(found.hyperparameters.shift_prior_sd),
+        "shape_deviation": float(found.hyperparameters.deviation),
         "assignments": [np.asarray(phi) for phi in found.assignments],
         "history": {name: list(column) for name, column in zip(names, columns, strict=True)},
     }
@@ -72,9 +73,9 @@ class StructureMixin:
         Returns
         -------
         Data frame with ``restart``, ``move`` (``"start"``, ``"delete"``, ``"merge"``, ``"split"``,
-        several joined by ``"+"``, ``"compose"``, ``"spread"``, ``"turn"``, ``"settle"``,
-        ``"recombine"``), ``bound`` after it (nats; bases, genes and cells paid for) and
-        ``n_used_bases``, the flat one included.
+        several joined by ``"+"``, ``"compose"``, ``"spread"``, ``"deviate"``, ``"turn"``,
+        ``"settle"``, ``"recombine"``), ``bound`` after it (nats; bases, genes and cells paid for)
+        and ``n_used_bases``, the flat one included.
 
         Raises
         ------

@@ -23,6 +23,8 @@ from basisvae_scvi.likelihood import Pairs
 InferenceScheme = Literal["collapsed", "non-collapsed", "fixed_pi"]
 SCHEMES: tuple[InferenceScheme, ...] = ("collapsed", "non-collapsed", "fixed_pi")
 
+# Genes that a basis must have in all to be in use.
+_IDLE = 1e-3
 _MAX_FIXED_POINT_STEPS = 200
 _FIXED_POINT_TOLERANCE = 1e-6
 # A pair whose probability cannot exceed e to the minus this is left out of the iteration.
@@ -241,6 +243,13 @@ class Assignment(nn.Module):
     def release(self) -> None:
         """Let q(w) be a parameter again."""
         self._held = None
+
+    @torch.no_grad()
+    def idle(self) -> Tensor:
+        """Bases beside the flat one that no gene follows, bool, shape ``(K,)``."""
+        is_idle = self().double().sum(0) < _IDLE
+        is_idle[0] = False
+        return is_idle
 
     @torch.no_grad()
     def set(self, phi: Tensor) -> None:

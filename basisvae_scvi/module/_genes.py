@@ -20,9 +20,10 @@ ZeroInflationMode = Literal["gene", "latent"]
 _LOG_DISPERSION_RANGE = (-10.0, 14.0)
 
 
-def _with_prior_of_shifts(module: nn.Module, state: dict[str, Tensor], prefix: str, *_) -> None:
-    """States from before the prior of shifts had a width of its own are those of N(0, 1)."""
+def _with_learned_priors(module: nn.Module, state: dict[str, Tensor], prefix: str, *_) -> None:
+    """States from before these were learned: shifts are N(0, 1), no gene deviates."""
     state.setdefault(f"{prefix}shift_prior_sd", torch.ones_like(module.shift_prior_sd))
+    state.setdefault(f"{prefix}shape_deviation", torch.zeros_like(module.shape_deviation))
 
 
 @dataclass(frozen=True)
@@ -146,12 +147,14 @@ class GeneParameters(nn.Module):
         self.register_buffer("start_dispersion", as_tensor(constants.dispersion))
         self.register_buffer("library", torch.tensor(float(constants.library)))
         self.register_buffer("shift_prior_sd", torch.tensor(1.0))
-        self.register_load_state_dict_pre_hook(_with_prior_of_shifts)
+        self.register_buffer("shape_deviation", torch.tensor(0.0))
+        self.register_load_state_dict_pre_hook(_with_learned_priors)
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
         """Return to the starting values: λ = 1, δ = 0, moment estimates of the dispersion."""
         self.shift_prior_sd.fill_(1.0)
+        self.shape_deviation.fill_(0.0)
         for name in ("log_scale", "shift", "batch_offset"):
             if hasattr(self, name):
                 getattr(self, name).zero_()

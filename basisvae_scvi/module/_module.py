@@ -79,9 +79,9 @@ class BasisVAEModule(EncodingMixin, CompositionMixin, PredictionMixin, BaseModul
         over all pairs.
     objective
         ``"evidence"``: bases and the freedom of genes are paid for; ``"paper"``: points only.
-    shape_tolerance
-        How far the log course of a gene of counts may differ from its basis where genes are
-        assigned.
+    shape_deviation
+        Standard deviation τ of the genes' own deviations from their basis, or ``"learned"``. The
+        one in use is ``genes.shape_deviation``.
     observed_latent
         Whether z is data; then there is no encoder.
     anchored_latent
@@ -128,7 +128,7 @@ class BasisVAEModule(EncodingMixin, CompositionMixin, PredictionMixin, BaseModul
         assignment_weight: float = 1.0,
         gene_prior: GenePrior = "assigned",
         objective: Objective = "evidence",
-        shape_tolerance: float = 0.0,
+        shape_deviation: float | Literal["learned"] = 0.0,
         observed_latent: bool = False,
         anchored_latent: bool = False,
         latent_prior_scale: float = 0.5,
@@ -143,7 +143,7 @@ class BasisVAEModule(EncodingMixin, CompositionMixin, PredictionMixin, BaseModul
         self.gene_likelihood = gene_likelihood  # scvi-tools' RNA-seq methods ask for the name
         self.latent_weight, self.assignment_weight = latent_weight, assignment_weight
         self.gene_prior, self.observed_latent = gene_prior, observed_latent
-        self.objective, self.shape_tolerance = objective, shape_tolerance
+        self.objective, self.shape_deviation = objective, shape_deviation
         self.anchored_latent, self.latent_prior_scale = anchored_latent, latent_prior_scale
         self.given_size_factor = given_size_factor
         if observed_latent or anchored_latent:

@@ -30,7 +30,7 @@ _PANELS = {
         "zero_inflation",
         "inference",
         "objective",
-        "shape_tolerance",
+        "shape_deviation",
         "concentration",
         "latent_weight",
         "assignment_weight",

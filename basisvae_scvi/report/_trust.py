@@ -131,9 +131,9 @@ def _stability(genes: pd.DataFrame) -> Finding:
     if mean >= _STABLE:
         return Finding("ok", title, text)
     advice = (
-        "Trust clusters whose own stability is high; merge similar ones, of counts with "
-        "shape_tolerance=0.2 (coarse with shifts: look at what it joins), else with a larger "
-        "assignment_weight; use more cells or only variable genes."
+        "Trust clusters whose own stability is high; merge similar ones with a shape_deviation "
+        "above the one that was learned, or a larger assignment_weight; use more cells or only "
+        "variable genes."
     )
     return Finding("warning" if mean < _UNSTABLE else "note", title, text, advice)
 
@@ -161,8 +161,8 @@ def _used_bases(annotation: Annotation, genes: pd.DataFrame) -> Finding:
             "note",
             title,
             f"{text}; {small} of these {plural(small, 'cluster')} hold one or two genes.",
-            "Read small clusters as outliers. shape_tolerance=0.2 (counts) or a larger "
-            "assignment_weight merges similar clusters.",
+            "Read small clusters as outliers. A shape_deviation above the one that was learned "
+            "or a larger assignment_weight merges similar clusters.",
         )
     return Finding("ok", title, f"{text}; the smallest cluster has {size.min():,} genes.")
 

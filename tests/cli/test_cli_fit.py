@@ -202,6 +202,14 @@ def test_every_option_reaches_the_model(fit, counts, tmp_path):
     assert "peak" not in pd.read_csv(tmp_path / "genes.tsv", sep="\t")
 
 
+@pytest.mark.parametrize(("given", "expected"), [("0.2", 0.2), ("learned", "learned")])
+def test_deviations_of_genes_are_a_number_or_learned(fit, counts, tmp_path, given, expected):
+    output = tmp_path / "x.h5ad"
+    result = fit(counts, "-o", output, "--shape-deviation", given)
+    assert result.status == 0, result.err
+    assert _read(output).uns["basisvae"]["params"]["shape_deviation"] == expected
+
+
 def test_a_guess_at_z_fixes_its_direction(fit, counts, tmp_path):
     """Restarts and the search work from the command line as from Python."""
     output = tmp_path / "x.h5ad"

@@ -87,6 +87,8 @@ def test_help_names_every_option_in_full(run, command):
         (["fit", "missing.h5ad", "-o", "x.h5ad", "--likelihood", "cauchy"], "'zinb', 'nb'"),
         (["fit", "missing.h5ad", "-o", "x.h5ad", "--concentration", "0"], "--concentration"),
         (["fit", "missing.h5ad", "-o", "x.h5ad", "--latent-weight", "nan"], "--latent-weight"),
+        (["fit", "missing.h5ad", "-o", "x.h5ad", "--shape-deviation", "-1"], "--shape-deviation"),
+        (["fit", "missing.h5ad", "-o", "x.h5ad", "--shape-deviation", "much"], "learned"),
         (["fit", "missing.h5ad", "-o", "x.h5ad", "--seed", "-1"], "--seed"),
         (["fit", "missing.h5ad", "-o", "x.h5ad", "--threads", "0"], "--threads"),
         (["fit", "missing.h5ad", "-o", "x.h5ad", "--colour"], "--colour"),
@@ -121,7 +123,7 @@ def test_wrong_calls_exit_with_2_and_one_line(run, tmp_path, monkeypatch, argume
 
 def _model_defaults() -> dict:
     defaults = {}
-    for function in (BasisVAE.train, BasisVAE.setup_anndata, BasisVAE.__init__, BasisVAE.annotate):
+    for function in (BasisVAE.annotate, BasisVAE.train, BasisVAE.setup_anndata, BasisVAE.__init__):
         for name, parameter in inspect.signature(function).parameters.items():
             defaults[name] = parameter.default
     return defaults

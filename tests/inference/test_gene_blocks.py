@@ -81,8 +81,7 @@ def _module_of(trained, everything, genes):
 def _long_fit(module, cells, x, table, n_rounds=3, n_steps=150):
     """Joint ascent of the module's own bound by all cells, φ in closed form in between.
 
-    ``table`` holds what bases are compared by beside the likelihood, where they are compared by
-    evidence: the tolerance of shapes, and the volume of λ and δ.
+    Where bases are compared by evidence, which needs no λ and δ, ``table`` holds it.
     """
     module.basis.requires_grad_(False)
     z = torch.tensor(cells.mean)
@@ -112,11 +111,10 @@ def _long_fit(module, cells, x, table, n_rounds=3, n_steps=150):
             (-per_cell.sum() - module.genes.log_prior(pairs, weight)).backward()
             optimizer.step()
         with torch.no_grad():
-            by_evidence = table.volume is not None
-            coarseness = table.coarseness[pairs.gene] if by_evidence else 1.0
-            evidence = per_pair(weight)[1] / coarseness + module.genes.log_prior_per_pair(pairs)
-            logits = pairs.scatter(evidence, *module.assignment().shape)
-            logits = logits + (table.volume if by_evidence else 0.0)
+            logits = table.integrated
+            if logits is None:
+                evidence = per_pair(weight)[1] + module.genes.log_prior_per_pair(pairs)
+                logits = pairs.scatter(evidence, *module.assignment().shape)
             module.assignment.set(torch.softmax(logits + module.log_weight, 1))
 
 
@@ -150,11 +148,11 @@ def test_result_is_that_of_a_fit_with_bases_unchanged(trained, everything, parts
     rows = np.arange(len(genes))
     shift, scale = module.genes.shifts().detach(), module.genes.scales(6).detach()
     found_shift, found_scale = found.shift[rows, label], found.scale[rows, label]
-    tolerance = 0.1 if is_wide else 0.03
+    tolerance = 0.15 if is_wide else 0.03
     np.testing.assert_allclose(found_shift, shift.numpy()[rows, label], atol=tolerance)
     np.testing.assert_allclose(found_scale, scale.numpy()[rows, label], rtol=tolerance)
     # What that costs, in nats of the bound of each gene, of which 0.5 are one standard deviation.
-    bounds = []
+    bounds, start.integrated = [], None
     for block_scale, block_shift in ((found.scale, found.shift), (scale.numpy(), shift.numpy())):
         start.genes.log_dispersion.data.copy_(module.genes.log_dispersion)
         start.genes.log_scale.data.copy_(torch.tensor(block_scale).log())

@@ -32,7 +32,7 @@ def toy():
         curves = restart.seeding.own_curves(np.array(first))
         looked, at_shift, scale = genes.look(curves, genes.all_genes)
         assert looked.shape == phi.shape
-        curves, complexity = genes.fit_curves(curves, phi, at_shift, scale, genes.all_genes)
+        curves, complexity = genes.fit_curves(phi, at_shift, scale, genes.all_genes)
         return genes.at(share, genes.structure(curves, complexity))
 
     moves = Moves(

@@ -268,7 +268,9 @@ def test_the_module_takes_over_what_was_found():
     np.testing.assert_array_equal(label, search["assignments"][0].argmax(1))
     assert adjusted_rand_score(adata.var["true_group"], label) > 0.95
     history = model.get_search_history()
-    assert history["bound"].iloc[-1] == search["bounds"][0] > search["flat_bound"] + 100
+    # Own courses of genes are found again from where they were, to a thousandth.
+    assert history["bound"].iloc[-1] == pytest.approx(search["bounds"][0], abs=1e-3)
+    assert search["bounds"][0] > search["flat_bound"] + 100
     assert history["n_used_bases"].iloc[-1] == 4
 
 
@@ -312,7 +314,7 @@ def test_evidence_table_agrees_with_the_sums_over_its_grid():
     variance = pool_cells(x, z[:, None], size).variance
     evidence = working_evidence(
         *(module.likelihood, x, size, variance, grid, constants, True),
-        tolerance=module.shape_tolerance,
+        deviation=float(module.genes.shape_deviation),
     )
     evidence.pool(place_on_grid(grid, z))
     points = module.basis.level.new_tensor(grid.x)[:, None]
@@ -334,13 +336,10 @@ def test_evidence_table_agrees_with_the_sums_over_its_grid():
     at_best = grid.shifts[joint.argmax(1)]
     np.testing.assert_allclose(table.shift[:, 2], at_best, atol=0.051)  # half a step
     assert np.ptp(table.shift[:, 2] - at_best) > 0.01
-    # A single point is worth less the better it is known: volumes fall with the counts.
-    busiest, rarest = x.sum(0).argmax(), x.sum(0).argmin()
-    assert table.volume[busiest, 0] < table.volume[rarest, 0]
 
 
 @pytest.mark.parametrize("prior_sd", [1.0, 0.4])
-def test_volume_of_a_narrow_shift_is_that_of_its_gaussian(prior_sd):
+def test_evidence_of_a_narrow_shift_is_that_of_its_gaussian(prior_sd):
     """Gaussian data on a smooth curve: evidence by quadrature, optimum by a fine grid."""
     adata = toy_shifts(n_obs=300, n_vars=6, noise_sd=0.15, max_shift=1.2, seed=11)
     BasisVAE.setup_anndata(adata, latent_key="true_z")
@@ -350,6 +349,7 @@ def test_volume_of_a_narrow_shift_is_that_of_its_gaussian(prior_sd):
     values = 1.5 * np.exp(-0.5 * (grid.x / 0.6) ** 2) - 0.3
     fit_basis_functions(module.basis, grid.x[:, None], values[None], level_unused=True)
     z = ((adata.obs.true_z - adata.obs.true_z.mean()) / adata.obs.true_z.std()).to_numpy()
+    z = 0.05 * np.rint(z / 0.05)  # cells on points of the grid: nothing is shared between two
     x, constants = np.asarray(adata.X, float), model._module_constants()
     bases = WorkingBases.of(module)
     table = PairEvidence(bases, z, x, np.ones(300), constants, weight=4.0).table()
@@ -368,7 +368,9 @@ def test_volume_of_a_narrow_shift_is_that_of_its_gaussian(prior_sd):
         mass = np.exp(joint - joint.max()).sum() * (scale[1] - scale[0]) * (delta[1] - delta[0])
         np.testing.assert_allclose(table.shift[j, 1], delta[top[0]], atol=0.01)
         np.testing.assert_allclose(table.scale[j, 1], scale[top[1]], rtol=0.02)
-        np.testing.assert_allclose(table.volume[j, 1], np.log(mass), atol=0.1)
+        expected = joint.max() + np.log(mass) + 2.0 * own / variance[j]  # less that of the data
+        # The basis of the grid leaves out a part of 10⁻⁴ of what this curve explains.
+        np.testing.assert_allclose(table.evidence[j, 1], expected, atol=0.6)
 
 
 def test_of_many_features_those_that_change_are_looked_at(monkeypatch):

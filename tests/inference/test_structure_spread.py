@@ -83,10 +83,10 @@ def test_a_peak_and_a_switch_are_two_shapes():
         mean_count=1.0,
         seed=1,
     )
-    genes, z = settled(adata, "nb", shift=True)
+    genes, z = settled(adata, "nb", shift=True, deviation=0.3, learns_deviation=True)
     found = find_structure(genes, [[z]], 0, 1)
     assert adjusted_rand_score(adata.var["true_group"], found.structure.label) > 0.95
-    assert found.hyperparameters.shift_prior_sd == 0.5
+    assert found.hyperparameters.shift_prior_sd < 0.55  # the least is 0.5
 
 
 @pytest.mark.parametrize("seed", [3000, 7])

@@ -10,7 +10,7 @@ import pytest
 
 from basisvae_scvi import BasisVAE
 from basisvae_scvi.datasets import simulate_counts
-from basisvae_scvi.inference.structure._smooth import smooth_priors
+from basisvae_scvi.inference.structure import CurveSpace
 
 ACCELERATOR = os.environ.get("BASISVAE_TEST_ACCELERATOR", "cpu")
 
@@ -22,7 +22,8 @@ def brief_start():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("basisvae_scvi.model._start.ENCODER_STEPS", 20)
         patch.setattr("basisvae_scvi.inference._warm_start._BASIS_FIT_STEPS", 40)
-        patch.setattr(f"{search}._evidence.smooth_priors", lambda *at: smooth_priors(*at)[1::2])
+        fit = CurveSpace.fit
+        patch.setattr(CurveSpace, "fit", lambda space, sums, all_: fit(space, sums, all_[1::2]))
         patch.setattr(f"{search}._search._FIRST_TRIES", 0)
         patch.setattr(f"{search}._search._FURTHER_TRIES", 0)
         patch.setattr(f"{search}._restart._ROUNDS", 1)

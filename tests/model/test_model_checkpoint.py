@@ -190,8 +190,9 @@ def test_other_arguments_of_training_are_an_error_that_names_them(stopped, chang
 def test_other_models_data_and_versions_are_an_error(stopped, monkeypatch):
     with pytest.raises(ValueError, match=r"another run: n_basis was 5 and is 4\."):
         run({**NB, "n_basis": 4}, {}, checkpoint_dir=stopped)
-    model = new_model(NB)
-    model.adata.X.data[0] += 1
+    others = small_counts(100, 20)
+    others.X.data[0] += 1
+    model = build(others, **NB)
     with pytest.raises(ValueError, match=r"another run: its data are others\."):
         train(model, N_EPOCHS, checkpoint_dir=stopped, **ARGUMENTS)
     monkeypatch.setattr("basisvae_scvi.model._checkpoint.__version__", "99.0")

@@ -93,7 +93,7 @@ def test_spread_of_a_scale_is_that_of_its_posterior():
     x = model.adata.X.toarray().astype(float)
     module, constants = model.module, model._module_constants()
     z = np.zeros(150)
-    bases = replace(WorkingBases.of(module), shape_tolerance=0.0)
+    bases = replace(WorkingBases.of(module), shape_deviation=0.0)
     table = PairEvidence(bases, z, x, np.ones(150), constants).posterior()
     variance = x.var(0)  # one pool, which all cells are in
     psi = np.maximum(1.0, variance / constants.scale)

@@ -147,6 +147,23 @@ def test_text_of_all_kinds_becomes_plain():
     assert (counts["a"], counts["new"]) == ([1], [])
 
 
+def test_arguments_that_are_gone_are_named_with_a_cure(pytestconfig, tmp_path):
+    """A model saved when genes had a shape_tolerance in place of deviations of their own."""
+    folder = tmp_path / "model"
+    shutil.copytree(pytestconfig.rootpath / ASSET, folder)
+    content = torch.load(folder / "model.pt", weights_only=False)
+    content["attr_dict"]["init_params_"]["non_kwargs"]["shape_tolerance"] = 0.1
+    torch.save(content, folder / "model.pt")
+    words = r"does not fit basisvae-scvi .*shape_tolerance.*version that saved it, or fit again"
+    with pytest.raises(ValueError, match=words):
+        BasisVAE.load(str(folder), accelerator="cpu")
+
+
+def test_models_from_before_genes_deviated_have_none(pytestconfig):
+    model = BasisVAE.load(str(pytestconfig.rootpath / ASSET), accelerator="cpu")
+    assert float(model.module.genes.shape_deviation) == 0.0
+
+
 def test_a_pickle_that_is_no_model(tmp_path):
     torch.save({"a": 1}, tmp_path / "model.pt")
     with pytest.raises(ValueError, match="is not a saved model"):

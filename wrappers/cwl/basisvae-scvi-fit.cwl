@@ -143,9 +143,9 @@ inputs:
     type: double
     default: 1.0
     inputBinding: {prefix: --assignment-weight}
-  shape_tolerance:
-    type: double?
-    inputBinding: {prefix: --shape-tolerance}
+  shape_deviation:
+    type: string?
+    inputBinding: {prefix: --shape-deviation}
   max_epochs:
     type: int?
     inputBinding: {prefix: --max-epochs}

@@ -8,6 +8,8 @@ split, and the bound tells whether that was right.
 
 from ._cells import anchor, place_on_grid, posterior
 from ._counts import CountEvidence
+from ._curves import CurvePrior, CurveSpace, CurveSums, curve_space
+from ._deviation import DEVIATIONS
 from ._evidence import Predictor, WorkingEvidence
 from ._families import working_evidence
 from ._grid import STEP, CurveGrid
@@ -17,9 +19,13 @@ from ._smooth import SmoothPrior, smooth_priors
 from ._state import GroupedGenes, SettledGenes, Structure
 
 __all__ = [
+    "DEVIATIONS",
     "STEP",
     "CountEvidence",
     "CurveGrid",
+    "CurvePrior",
+    "CurveSpace",
+    "CurveSums",
     "FoundStructure",
     "GroupedGenes",
     "Moves",
@@ -29,6 +35,7 @@ __all__ = [
     "Structure",
     "WorkingEvidence",
     "anchor",
+    "curve_space",
     "find_structure",
     "place_on_grid",
     "posterior",

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import gammaln
 
+from ._curves import CurveSums
+from ._deviation import deviation_directions
 from ._evidence import (
     CellWeights,
     Predictor,
     ScaleMoments,
-    Statistics,
     WorkingEvidence,
-    sums_over_cells,
+    own_course_prior,
 )
+from ._own_courses import CountSums, Level, OwnCourses
+from ._quadratic import Deviating
 from ._smooth import SmoothFit, SmoothPrior
 
 # Composition: curves of this length and of either slope, which libraries of drifting content have.
@@ -22,118 +24,121 @@ _SIZE_QUANTILES = np.linspace(0.03, 0.97, 9)
 
 
 class CountEvidence(WorkingEvidence):
-    """Quasi-Poisson counts of mean s_n m_j λ exp(f(z_n + δ)); curves are log f.
+    """Quasi-Poisson counts of log mean log(s_n m_j λ) + c_bj + f(z_n + δ) + ε_j(z_n).
 
-    Libraries differ along z because the genes that change are in them. ``composition`` is the log
-    of a factor of all size factors, a smooth function of z, that makes the flat genes level.
+    log λ ~ N(0, 1), which has the mode and the curvature of the Γ(1, 1) of λ there, so that λ and
+    ε are integrated out alike. Libraries differ along z because the genes that change are in them.
+    ``composition`` is the log of a factor of all size factors, a smooth function of z, that makes
+    the flat genes level.
 
     Parameters
     ----------
-    values, size
-        Counts, cells × genes, and size factors.
     dispersion
         ψ_j, shape ``(P,)``.
-    grid, constants, scale_invariant
+    values, size, batch, grid, constants, scale_invariant, deviation
         See :class:`WorkingEvidence`.
     """
 
     positive = True
 
-    def __init__(self, values, size, dispersion, grid, constants, scale_invariant):
-        super().__init__(grid, constants, scale_invariant)
+    def __init__(self, *args, dispersion: np.ndarray, **kwargs):
+        super().__init__(*args, **kwargs)
         self.dispersion = dispersion
-        self.values, self.size = values, np.asarray(size, dtype=np.float64)
-        self.bare_exposure: np.ndarray | None = None  # before cells are pooled
-        # Of the variance μ + μ²/θ that equals ψ μ at the mean of the gene. A tolerance of
-        # shapes is in it, so that frequent genes, whose own courses may mislead, do not place
-        # the cells alone.
+        self._own: OwnCourses | None = None  # before cells are pooled
+        # Of the variance μ + μ²/θ that equals ψ μ at the mean of the gene.
         self.theta = np.clip(self.unit / np.maximum(dispersion - 1.0, 1e-9), 1e-2, 1e6)
         self.unit = self.unit / dispersion
         self._composition_priors = [
-            SmoothPrior.of(grid.z, slope=slope, **_COMPOSITION) for slope in _COMPOSITION_SLOPES
+            SmoothPrior.of(self.grid.z, slope=slope, **_COMPOSITION)
+            for slope in _COMPOSITION_SLOPES
         ]
 
     def pool(self, share: np.ndarray) -> None:
-        self.at_grid = sums_over_cells(self.values, share) / self.dispersion[:, None]
-        self.total = self.at_grid.sum(1)
-        self.bare_exposure = share.T @ self.size
+        self.sums = self._sums(share)
+        self.at_grid = self.sums.count.sum(0)
+        prior = own_course_prior()
+        self._own = OwnCourses.fitted(self.sums, self.grid.basis, prior, self._own)
         self._take_composition()
 
+    def _sums(self, share: np.ndarray) -> CountSums:
+        count = self._by_batch(share) / self.dispersion[:, None]
+        return CountSums(count, self._share_by_batch(share), self.unit)
+
+    def _own_evidence(self, share, prior):
+        return OwnCourses.fitted(self._sums(share), self.grid.basis, prior, None).evidence
+
     def _take_composition(self) -> None:
-        exposure = self.bare_exposure * np.exp(self.composition)
-        self.log_factor = self.composition + np.log(self.bare_exposure.sum() / exposure.sum())
-        self.exposure = self.bare_exposure * np.exp(self.log_factor)
-        self._by_composition = self.at_grid @ self.log_factor
-        expected = (self.unit * self.exposure.sum())[:, None]
-        flat = Statistics(self._by_composition[:, None], expected)
-        self.flat_evidence = self.integrate(flat, np.arange(self.n_genes))[0][:, 0]
+        """Courses are taken relative to the composition; libraries hold the same counts in all."""
+        bare = self.sums.exposure.sum(0)
+        size = np.log(bare.sum() / (bare @ np.exp(self.composition)))
+        self.log_factor = self.composition + size
+        self._given = self._own.quadratics.moved(self.grid.basis.T @ self.log_factor)
+        expected = (self.sums.exposure @ np.exp(self.log_factor))[:, None] * self.unit
+        self._flat = Level.fitted(self.sums.count.sum(2), expected, scales=self.scale_invariant)
+        by_composition = self.at_grid @ self.log_factor
+        self.flat_evidence = self._flat.evidence + by_composition
+        self.own_course = self._own.course - self.grid.basis.T @ self.log_factor
+        self._integrate_deviations()
+
+    def _integrate_deviations(self) -> None:
+        directions = deviation_directions(self.deviation)
+        if self.scale_invariant:
+            level = self.grid.basis.sum(0)  # the constant function 1: log λ
+            directions = np.column_stack([level, directions])
+        self.genes = Deviating(self._given, directions)
+        self._by_level = self.genes.direction(0) if self.scale_invariant else None
+
+    @property
+    def offset(self) -> np.ndarray:
+        """Log offsets c of the batches, shape ``(B, P)``."""
+        return self._own.offset
+
+    def set_deviation(self, deviation: float) -> None:
+        self.deviation = deviation
+        if self._own is not None:
+            self._integrate_deviations()
 
     def set_composition(self, composition: np.ndarray, complexity: float) -> None:
         super().set_composition(composition, complexity)
-        if self.bare_exposure is not None:
+        if self._own is not None:
             self._take_composition()
 
     def fit_composition(self, weight: np.ndarray) -> SmoothFit:
         """Composition under which genes are level, with weights ``(P,)``; one curve, ``(G,)``."""
-        expected = self.unit * self.bare_exposure.sum()
-        scale = (self.total + 1.0) / (1.0 + expected) if self.scale_invariant else 1.0
-        share = (weight * scale * self.unit).sum()
-        sums = (weight @ self.at_grid)[None], (share * self.bare_exposure)[None]
+        bare = self.sums.exposure.sum(0)
+        scale = self.at_grid.sum(1) / np.maximum(self.unit * bare.sum(), 1e-12)
+        share = (weight * (scale if self.scale_invariant else 1.0) * self.unit).sum()
+        sums = (weight @ self.at_grid)[None], (share * bare)[None]
         fits = [prior.fit_log(*sums).at(0) for prior in self._composition_priors]
         return max(fits, key=lambda fit: fit.evidence)
 
-    def _of_genes(self, values: np.ndarray, genes: np.ndarray, like: np.ndarray) -> np.ndarray:
-        return values[genes].reshape(-1, *[1] * (like.ndim - 1))
+    def _log_scale(self, coordinates, genes):
+        if self._by_level is None:
+            return None
+        mean, slope, _ = self._by_level
+        return mean[genes, None] - slope[genes] @ coordinates.T
 
     def integrate(self, statistics, genes):
-        """∫ exp(fit + X log λ − λ M) Γ(λ | 1, 1) dλ = exp(fit) Γ(X + 1) / (1 + M)^(X + 1)."""
-        fit, expected = statistics
-        if not self.scale_invariant:
-            return fit - expected, ScaleMoments(np.ones_like(fit), np.ones_like(fit))
-        shape = self._of_genes(self.total, genes, fit) + 1.0
-        rate = 1.0 + expected
-        first = shape / rate
-        evidence = fit + gammaln(shape) - shape * np.log(rate)
-        return evidence, ScaleMoments(first, first)  # of log-linear curves no E[λ²] is asked
+        linear, quadratic, log_scale = statistics
+        evidence = self._constant(genes, linear) + linear - 0.5 * quadratic
+        if log_scale is None:
+            return evidence, ScaleMoments(np.ones_like(linear), np.ones_like(linear))
+        variance = self._by_level[2][genes].reshape(-1, *[1] * (linear.ndim - 1))
+        first = np.exp(log_scale + 0.5 * variance)
+        return evidence, ScaleMoments(first, first**2 * np.exp(variance))
 
-    def statistics(self, curves, genes):
-        windows = self.grid.windows(curves)
-        shape = (len(genes), *windows.shape[:2])
-        flat = windows.reshape(-1, windows.shape[2])
-        fit = self.at_grid[genes] @ flat.T + self._by_composition[genes, None]
-        expected = self.unit[genes, None] * (np.exp(flat) @ self.exposure)
-        return Statistics(fit.reshape(shape), expected.reshape(shape))
+    def best_scale(self, statistics, genes):
+        if statistics.log_scale is None:
+            return np.ones_like(statistics.linear)
+        return np.exp(statistics.log_scale)
 
-    def maximise(self, statistics, genes):
-        fit, expected = statistics
-        if not self.scale_invariant:
-            return fit - expected, np.ones_like(fit)
-        # A thousandth of a count, so that λ stays positive for a gene without counts.
-        count = self._of_genes(self.total, genes, fit) + 1e-3
-        scale = count / (1.0 + expected)
-        return fit + count * np.log(scale) - count, scale
-
-    def second_moment(self, scale, genes):
-        if not self.scale_invariant:
-            return scale.first**2
-        return scale.first**2 * (1.0 + 1.0 / (self.total[genes, None, None] + 1.0))
-
-    def flat_scale_sd(self):
-        shape = self.total + 1.0
-        sd = np.sqrt(shape) / (1.0 + self.unit * self.exposure.sum())
-        return sd if self.scale_invariant else 0.0 * sd
-
-    def flat_optimum(self):
-        flat = Statistics(self._by_composition, self.unit * self.exposure.sum())
-        return self.maximise(flat, np.arange(self.n_genes))
+    def flat_scale(self):
+        mean = np.exp(self._flat.log_scale + 0.5 * self._flat.variance)
+        return mean, mean * np.sqrt(np.expm1(self._flat.variance))
 
     def curve_sums(self, weight, scale, genes):
-        count = self.grid.collect(weight.T @ self.at_grid[genes])
-        share = (weight * scale.first).T @ self.unit[genes]
-        return count, self.grid.collect(share[:, None] * self.exposure)
-
-    def fit_under(self, prior, sums, near):
-        return prior.fit_log(*sums, near)
+        linear = weight.T @ self.genes.marginal.linear[genes]
+        return CurveSums(linear[None], (weight.T @ self.genes.marginal_packed[genes])[None])
 
     def normalised(self, curve):
         return curve - np.log(self.grid.mean(np.exp(curve)))
@@ -152,20 +157,24 @@ class CountEvidence(WorkingEvidence):
     def level_curve(self):
         return np.zeros(len(self.grid.x))
 
+    def log_courses(self, curves: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """E[log λ + f + ε] of every gene at the grid points, given its groups, ``(P, G)``."""
+        coordinates = self.grid.coordinates(curves)
+        flat = coordinates.reshape(-1, coordinates.shape[2])
+        moving = weight.sum((1, 2))
+        course = weight.reshape(len(weight), -1) @ flat
+        course = self.genes.courses(course, moving) @ self.grid.basis.T
+        return course + ((1.0 - moving) * self._flat.log_scale)[:, None]
+
     def cell_weights(self, curves, weight, scale):
         """Negative binomial, with the size factors rounded to some quantiles of theirs.
 
         log p = x log μ − (x + θ) log(μ + θ) is linear in the counts of cells of one size.
         """
-        windows = self.grid.windows(curves)
-        flat = windows.reshape(-1, windows.shape[2])
-        level = 1.0 - weight.sum((1, 2))
-        # Genes on the flat basis have their posterior mean λ under it.
-        base = (self.total + 1.0) / (1.0 + self.unit * self.exposure.sum())
-        moving = (weight * scale.first).reshape(len(weight), -1) @ np.exp(flat)
-        mean = moving + (level * (base if self.scale_invariant else 1.0))[:, None]
-        log_mean = np.log(mean * (self.unit * self.dispersion)[:, None]) + self.log_factor
+        log_mean = self.log_courses(curves, weight) + self.log_factor
+        log_mean += np.log(np.maximum(self.unit * self.dispersion, 1e-300))[:, None]
+        log_mean = log_mean + self._own.offset[..., None]  # (B, P, G)
         size = np.quantile(self.size, _SIZE_QUANTILES)
         theta = self.theta[:, None]
-        log_sum = np.log(size[:, None, None] * np.exp(log_mean) + theta)
-        return CellWeights(size, log_mean - log_sum, -(theta * log_sum).sum(1))
+        log_sum = np.log(size[:, None, None] * np.exp(log_mean)[:, None] + theta)
+        return CellWeights(size, log_mean[:, None] - log_sum, -(theta * log_sum).sum(2))

@@ -5,57 +5,101 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import expit, log_ndtr
 
+from ._curves import CurveSums
+from ._deviation import deviation_directions
 from ._evidence import (
     CellWeights,
     Predictor,
     ScaleMoments,
     Statistics,
     WorkingEvidence,
-    sums_over_cells,
+    own_course_prior,
 )
+from ._own_courses import squares_of_rows
+from ._quadratic import Deviating, Quadratics, unpacked
 
 _LOG_2PI = np.log(2.0 * np.pi)
 _MIN_PRECISION = 1e-10
+_OFFSET_ROUNDS = 5
 
 
 class GaussianEvidence(WorkingEvidence):
-    """Gaussian data of mean λ m_j f(z_n + δ) and variance σ_j².
+    """Gaussian data of mean m_j (λ f(z_n + δ) + ε_j(z_n)) + c_bj and variance σ_j².
 
     Parameters
     ----------
-    values
-        Cells × genes.
     variance
         σ_j², shape ``(P,)``.
-    grid, constants, scale_invariant
+    values, size, batch, grid, constants, scale_invariant, deviation
         See :class:`WorkingEvidence`.
     """
 
     positive = False
 
-    def __init__(self, values, variance, grid, constants, scale_invariant):
-        super().__init__(grid, constants, scale_invariant)
-        self.values = values
-        self.size = np.ones(values.shape[0])
+    def __init__(self, *args, variance: np.ndarray, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.size = np.ones(self.values.shape[0])
         self.gene_precision = 1.0 / variance
+        self._given: Quadratics | None = None  # before cells are pooled
 
     def pool(self, share: np.ndarray) -> None:
-        precision = np.outer(self.gene_precision, share.sum(0))
-        weighted = sums_over_cells(self.values, share) * self.gene_precision[:, None]
-        self._take(weighted, precision, np.zeros(self.n_genes))
+        self._take(*self._sums(share))
+
+    def _sums(self, share: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """w and h ``(B, P, G)`` and k ``(P,)`` of log p = k + Σ [w η − ½ h η²]."""
+        weighted = self._by_batch(share) * self.gene_precision[:, None]
+        precision = self.gene_precision[:, None] * self._share_by_batch(share)[:, None]
+        return weighted, precision, np.zeros(self.n_genes)
 
     def _take(self, weighted: np.ndarray, precision: np.ndarray, constant: np.ndarray) -> None:
-        self.weighted, self.precision, self.constant = weighted, precision, constant
-        self._flat = Statistics(self.level * weighted.sum(1), self.level**2 * precision.sum(1))
-        self.flat_evidence = self.integrate(self._flat, np.arange(self.n_genes))[0]
+        self._given, own, self.offset = self._fitted(
+            weighted, precision, constant, own_course_prior()
+        )
+        self.own_course = own.courses(np.zeros_like(self._given.linear), np.ones(self.n_genes))
+        told = (weighted - self.offset[..., None] * precision).sum(0)
+        flat = Statistics(self.level * told.sum(1), self.level**2 * precision.sum((0, 2)))
+        self._flat_moments = self._integrated(flat, constant)
+        self.flat_evidence = self._flat_moments[0]
+        self._integrate_deviations()
 
-    def _constant(self, genes: np.ndarray, like: np.ndarray) -> np.ndarray:
-        return self.constant[genes].reshape(-1, *[1] * (like.ndim - 1))
+    def _own_evidence(self, share, prior):
+        return self._fitted(*self._sums(share), prior)[1].marginal.constant
+
+    def _fitted(self, weighted, precision, constant, prior):
+        """Quadratics of the courses in units m, own courses under a prior, and offsets."""
+        basis, unit = self.grid.basis, self.unit[:, None]
+        curvature = unpacked(unit**2 * (precision.sum(0) @ squares_of_rows(basis)))
+        offset = np.zeros((self.n_batch, self.n_genes))
+        for _ in range(_OFFSET_ROUNDS if self.n_batch > 1 else 1):
+            told = (weighted - offset[..., None] * precision).sum(0)
+            given = Quadratics(constant, unit * (told @ basis), curvature)
+            own = Deviating(given, prior)
+            if self.n_batch > 1:
+                course = own.courses(np.zeros_like(given.linear), np.ones(self.n_genes))
+                offset = self._offsets(weighted, precision, course)
+        return given, own, offset
+
+    def _offsets(self, weighted, precision, course) -> np.ndarray:
+        """The most probable c ~ N(0, 1) for courses ``(P, S)``, centred, ``(B, P)``."""
+        course = self.unit[:, None] * (course @ self.grid.basis.T)
+        rest = (weighted - precision * course).sum(2)
+        offset = rest / (precision.sum(2) + 1.0)
+        return offset - offset.mean(0)
+
+    def _integrate_deviations(self) -> None:
+        self.genes = Deviating(self._given, deviation_directions(self.deviation))
+
+    def set_deviation(self, deviation: float) -> None:
+        self.deviation = deviation
+        if self._given is not None:
+            self._integrate_deviations()
 
     def integrate(self, statistics, genes):
+        return self._integrated(statistics, self._constant(genes, statistics.linear))
+
+    def _integrated(self, statistics: Statistics, constant):
         """∫₀^∞ exp(−λ + λ c − ½ λ² h) dλ: a Gaussian cut at 0."""
-        cross, square = statistics
-        constant = self._constant(genes, cross)
+        cross, square, _ = statistics
         if not self.scale_invariant:
             one = np.ones_like(cross)
             return constant + cross - 0.5 * square, ScaleMoments(one, one)
@@ -68,41 +112,20 @@ class GaussianEvidence(WorkingEvidence):
         first = np.maximum(mean + sd * ratio, 0.0)
         return evidence, ScaleMoments(first, mean * first + sd**2)
 
-    def statistics(self, curves, genes):
-        windows = self.grid.windows(curves)
-        shape = (len(genes), *windows.shape[:2])
-        flat = windows.reshape(-1, windows.shape[2])
-        unit = self.unit[genes, None]
-        cross = unit * (self.weighted[genes] @ flat.T)
-        square = unit**2 * (self.precision[genes] @ (flat**2).T)
-        return Statistics(cross.reshape(shape), square.reshape(shape))
-
-    def maximise(self, statistics, genes):
-        cross, square = statistics
-        constant = self._constant(genes, cross)
+    def best_scale(self, statistics, genes):
+        cross, square, _ = statistics
         if not self.scale_invariant:
-            return constant + cross - 0.5 * square, np.ones_like(cross)
-        scale = np.maximum(cross - 1.0, 0.0) / np.maximum(square, _MIN_PRECISION)
-        return constant + scale * (cross - 1.0) - 0.5 * scale**2 * square, scale
+            return np.ones_like(cross)
+        return np.maximum(cross - 1.0, 0.0) / np.maximum(square, _MIN_PRECISION)
 
-    def second_moment(self, scale, genes):
-        return scale.second
-
-    def flat_scale_sd(self):
-        moments = self.integrate(self._flat, np.arange(self.n_genes))[1]
-        return np.sqrt(np.maximum(moments.second - moments.first**2, 0.0))
-
-    def flat_optimum(self):
-        return self.maximise(self._flat, np.arange(self.n_genes))
+    def flat_scale(self):
+        moments = self._flat_moments[1]
+        return moments.first, np.sqrt(np.maximum(moments.second - moments.first**2, 0.0))
 
     def curve_sums(self, weight, scale, genes):
-        unit = self.unit[genes, None]
-        linear = (weight * scale.first * unit).T @ self.weighted[genes]
-        quadratic = (weight * scale.second * unit**2).T @ self.precision[genes]
-        return self.grid.collect(linear), self.grid.collect(quadratic)
-
-    def fit_under(self, prior, sums, near):
-        return prior.fit_linear(*sums)
+        linear = (weight * scale.first).T @ self.genes.marginal.linear[genes]
+        quadratic = (weight * scale.second).T @ self.genes.marginal_packed[genes]
+        return CurveSums(linear[None], quadratic[None])
 
     def normalised(self, curve):
         return curve / max(np.sqrt(self.grid.mean(curve**2)), 1e-8)
@@ -123,34 +146,39 @@ class GaussianEvidence(WorkingEvidence):
         return np.ones(len(self.grid.x))
 
     def _moments_at_grid(self, curves, weight, scale):
-        """E[λ m f] and E[(λ m f)²] of every gene, each ``(P, G)``, without its flat part."""
-        windows = self.grid.windows(curves)
-        flat = windows.reshape(-1, windows.shape[2])
-        first = (weight * scale.first * self.unit[:, None, None]).reshape(len(weight), -1)
-        second = (weight * scale.second * self.unit[:, None, None] ** 2).reshape(len(weight), -1)
-        return first @ flat, second @ flat**2
+        """E[m (λ f + ε)] and its variance over what each gene may follow, each ``(P, G)``."""
+        coordinates = self.grid.coordinates(curves)
+        flat = coordinates.reshape(-1, coordinates.shape[2])
+        first = (weight * scale.first).reshape(len(weight), -1) @ flat
+        course = self.genes.courses(first, weight.sum((1, 2))) @ self.grid.basis.T
+        second = (weight * scale.second).reshape(len(weight), -1) @ (flat @ self.grid.basis.T) ** 2
+        spread = np.maximum(second - (first @ self.grid.basis.T) ** 2, 0.0)
+        # What may differ between groups and shifts is less where the gene's own course is known.
+        spread *= self.genes.freedom()[:, None]
+        return self.unit[:, None] * course, self.unit[:, None] ** 2 * spread
 
     def cell_weights(self, curves, weight, scale):
         # What is flat does not depend on z, and the genes' own squares neither.
-        first, second = self._moments_at_grid(curves, weight, scale)
-        per_gene = first * self.gene_precision[:, None]
-        return CellWeights(np.ones(1), per_gene[None], -0.5 * (self.gene_precision @ second)[None])
+        course, spread = self._moments_at_grid(curves, weight, scale)
+        precision = self.gene_precision[:, None]
+        location = course + self.offset[..., None]  # (B, P, G)
+        constant = -0.5 * (precision * (location**2 + spread)).sum(1)
+        return CellWeights(np.ones(1), (location * precision)[:, None], constant[:, None])
 
 
 class BinaryEvidence(GaussianEvidence):
     """Binary data through empirical logits at the grid points; cells through their exact log p."""
 
-    def __init__(self, values, grid, constants, scale_invariant):
-        super().__init__(values, np.ones(values.shape[1]), grid, constants, scale_invariant)
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, variance=np.ones(args[0].shape[1]), **kwargs)
 
-    def pool(self, share: np.ndarray) -> None:
-        n_cells = share.sum(0)
-        p = (sums_over_cells(self.values, share) + 0.5) / (n_cells + 1.0)
+    def _sums(self, share):
+        n_cells = self._share_by_batch(share)[:, None]
+        p = (self._by_batch(share) + 0.5) / (n_cells + 1.0)
         precision, logit = n_cells * p * (1.0 - p), np.log(p / (1.0 - p))
         # Of the parabola through the peak of the likelihood at every point: its height.
         peak = n_cells * (p * np.log(p) + (1.0 - p) * np.log1p(-p))
-        constant = (peak - 0.5 * precision * logit**2).sum(1)
-        self._take(precision * logit, precision, constant)
+        return precision * logit, precision, (peak - 0.5 * precision * logit**2).sum((0, 2))
 
     def _information(self, location, genes):
         p = expit(location)
@@ -159,6 +187,6 @@ class BinaryEvidence(GaussianEvidence):
     def cell_weights(self, curves, weight, scale):
         level = 1.0 - weight.sum((1, 2))
         logit = self._moments_at_grid(curves, weight, scale)[0]
-        logit += (level * self.level)[:, None]
-        log_absent = np.log(np.maximum(expit(-logit), 1e-300)).sum(0)
-        return CellWeights(np.ones(1), logit[None], log_absent[None])
+        logit = logit + (level * self.level)[:, None] + self.offset[..., None]
+        log_absent = np.log(np.maximum(expit(-logit), 1e-300)).sum(1)
+        return CellWeights(np.ones(1), logit[:, None], log_absent[:, None])

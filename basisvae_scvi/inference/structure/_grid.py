@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from scipy.special import logsumexp
 
+from ._smooth import ROUGHEST, SmoothPrior
+
 STEP = 0.05
 _Z_LIMIT = 3.2
 _MAX_SHIFT = 2.2
 _STEPS_PER_SHIFT = 2
+# Directions of the roughest curves with less than this share of the largest variance are left out.
+_NEGLIGIBLE = 1e-5
 # Curvature of a log integrand, in steps of δ, above which sums over the grid are not trusted.
 _NARROW = 2.0
 
@@ -59,6 +64,9 @@ class CurveGrid:
         N(0, 1) on the grid of z, normalised over it, ``(G,)``.
     weights
         N(0, 1) on the support of the curves, normalised over it, ``(C,)``.
+    basis
+        Φ: orthonormal functions on the grid of z that all curves are made of as cells see them,
+        the constant one among them, shape ``(G, S)``.
     """
 
     def __init__(self, translation_invariant: bool):
@@ -73,6 +81,7 @@ class CurveGrid:
         self._index = (moves + pad)[:, None] + np.arange(len(self.z))
         self.log_z_prior = _log_normal(self.z)
         self.weights = np.exp(_log_normal(self.x))
+        self.basis = _window_basis()
 
     @property
     def no_shift(self) -> int:
@@ -87,19 +96,14 @@ class CurveGrid:
         """Curves ``(K, C)`` as cells see them under every shift, shape ``(K, D, G)``."""
         return curves[:, self._index]
 
-    def collect(self, values: np.ndarray) -> np.ndarray:
-        """Sum what falls on every point of the support; the adjoint of :meth:`windows`.
+    def coordinates(self, curves: np.ndarray) -> np.ndarray:
+        """Curves ``(K, C)`` under every shift in terms of ``basis``, shape ``(K, D, S)``."""
+        return self.windows(curves) @ self.basis
 
-        Parameters
-        ----------
-        values
-            Values at z under every shift, shape ``(D, G)``.
-
-        Returns
-        -------
-        Shape ``(C,)``.
-        """
-        return np.bincount(self._index.ravel(), values.ravel(), minlength=len(self.x))
+    def extended(self, courses: np.ndarray) -> np.ndarray:
+        """Functions on the grid of z, ``(P, G)``, level beyond it: on the support, ``(P, C)``."""
+        pad = (len(self.x) - len(self.z)) // 2
+        return np.pad(courses, ((0, 0), (pad, pad)), mode="edge")
 
     def peak(self, log_joint: np.ndarray) -> ShiftPeak:
         """The parabola through the highest point over δ and its neighbours.
@@ -152,6 +156,14 @@ class CurveGrid:
     def mean(self, values: np.ndarray) -> float:
         """Mean of a function on the support under N(0, 1)."""
         return float(values @ self.weights)
+
+
+@cache
+def _window_basis() -> np.ndarray:
+    half = round(_Z_LIMIT / STEP)
+    z = STEP * np.arange(-half, half + 1)
+    functions = SmoothPrior.of(z, negligible=_NEGLIGIBLE, **ROUGHEST).basis
+    return np.linalg.qr(np.column_stack([np.ones(len(z)), functions]))[0]
 
 
 def _log_normal(points: np.ndarray) -> np.ndarray:

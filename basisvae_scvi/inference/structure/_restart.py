@@ -11,6 +11,7 @@ from sklearn.metrics import v_measure_score
 from basisvae_scvi._progress import track
 
 from ._cells import anchor, place_on_grid
+from ._deviation import learn_deviation
 from ._moves import Moves
 from ._recombine import recombined
 from ._seeding import Seeding
@@ -23,7 +24,7 @@ _MIN_GAIN = 1.0
 _SETTLE_ROUNDS = 5
 _FIRST_SWEEPS = 10
 # Other seeds of curves from where the cells are: so many in a row in vain are enough.
-_MAX_VAIN_TRIES = 5
+_MAX_VAIN_TRIES = 2
 # Structures found on the way, the latest ones, that each new one is recombined with as well.
 _MAX_OTHERS = 4
 _RECOMBINED_ROUNDS = 20
@@ -77,7 +78,8 @@ class Restart:
         """Search from cells at the places where they are held."""
         genes = self.genes
         share = place_on_grid(genes.grid, self.places)
-        genes.set_hyperparameters(Hyperparameters(np.zeros(len(genes.grid.z)), 0.0, 1.0))
+        nothing = np.zeros(len(genes.grid.z))
+        genes.set_hyperparameters(Hyperparameters(nothing, 0.0, 1.0, genes.deviation))
         genes.evidence.pool(share)
         structure, moves = self._seeded(share)
         self._record("start", structure)
@@ -206,11 +208,13 @@ class Restart:
         return structure
 
     def _spread(self, structure: Structure) -> Structure:
-        """With the spread of the shifts learned; a move of its own where that gains."""
-        new = learn_spread(self.genes, structure)
-        if new is not structure:
-            self._record("spread", new)
-        return new
+        """With the spread of shifts and deviations learned; moves of their own where that pays."""
+        for move, learn in (("spread", learn_spread), ("deviate", learn_deviation)):
+            new = learn(self.genes, structure)
+            if new is not structure:
+                self._record(move, new)
+            structure = new
+        return structure
 
     def _settled(self, structure: Structure) -> Structure:
         """Settled, or as it was where that lowers the total."""

@@ -7,21 +7,19 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import ndtri
+from scipy.stats import rankdata
 
 from basisvae_scvi._parallel import run_jobs
 
+from ._cells import place_on_grid
 from ._grid import CurveGrid
 from ._restart import HistoryEntry, Restart
-from ._seeding import Seeding
 from ._state import Hyperparameters, SettledGenes, Structure
 
-# How often other curves are tried in every search before one is taken, and in that one. On the
-# marrow's lineages the first tries gain up to 900 nats, where orders differ by 50 to 300.
-_FIRST_TRIES, _FURTHER_TRIES = 2, 16
-# Orders whose totals lag by no more tie: on the marrow's erythroid lineage two searches from one
-# order end up to 54 nats apart, those from two orders up to 68. Where little is found, such a lag
-# may be all of it, so it is a small share of that as well.
-_TIED, _TIED_SHARE = 100.0, 0.1
+# How often other curves are tried in every search before one is taken, and in that one. With own
+# deviations searches of the marrow's lineages end within 10 nats of one another after one try.
+_FIRST_TRIES, _FURTHER_TRIES = 1, 6
 
 
 @dataclass
@@ -41,8 +39,8 @@ class FoundStructure:
     totals
         Total of every restart; that of the best one, which alone is searched on, in the end.
     order_totals
-        Total of one restart from every order of the cells. All restarts begin at the best order;
-        of orders that tie, at the one in which genes with curves of their own tell most.
+        Log evidence of every order of the cells if each gene had a smooth course of its own. All
+        restarts begin at the best one.
     assignments
         φ of every restart, each ``(P, K_r + 1)``.
     history
@@ -125,30 +123,12 @@ def _outcome(restart: Restart, structure: Structure) -> _Outcome:
     return _Outcome(structure, restart.places, restart.history, restart.genes.hyperparameters)
 
 
-def _own_total(genes: SettledGenes, outcome: _Outcome) -> float:
-    """Total where a restart has left the cells, if every gene had a smooth curve of its own.
-
-    Nothing is paid for the curves, which are as smooth in every order.
-    """
-    genes = _with_own_evidence(genes)
-    structure = _at(genes, outcome)
-    own = Seeding(genes, np.random.default_rng()).own_evidence()  # nothing is drawn for it
-    return float(own.sum() - (structure.bound - structure.total))
-
-
-def _best_order(genes: SettledGenes, trials: list[_Outcome], flat: float) -> int:
-    """The order with the best total; of those that tie, where genes by themselves tell most.
-
-    How well a search groups the genes is partly luck, with shifts more so. Curves of their own
-    have no part in that.
-    """
-    totals = np.array([trial.structure.total for trial in trials])
-    best = totals.max()
-    lag = min(_TIED, _TIED_SHARE * max(best - flat, 0.0))
-    tied = np.flatnonzero(totals >= best - lag).tolist()
-    if len(tied) == 1:
-        return tied[0]
-    return max(tied, key=lambda order: _own_total(genes, trials[order]))
+def order_totals(genes: SettledGenes, orders: list[np.ndarray]) -> list[float]:
+    """Log evidence of orders ``(N,)`` of the cells, each spread as N(0, 1), for single genes."""
+    if len(orders) == 1:
+        return [0.0]
+    scores = [ndtri((rankdata(order) - 0.5) / len(order)) for order in orders]
+    return [genes.evidence.order_evidence(place_on_grid(genes.grid, z)) for z in scores]
 
 
 def find_structure(
@@ -168,7 +148,7 @@ def find_structure(
         Genes and cells; left with the cells where the best structure has them.
     orders
         Orders of the cells to choose from, each as one or several lists of their places, ``(N,)``.
-        One search from each shows which to take; restarts take turns with its places.
+        Genes with courses of their own tell which to take; restarts take turns with its places.
     seed
         Seed.
     n_restarts
@@ -192,19 +172,12 @@ def find_structure(
         )
 
     level = flat_total(genes, len(orders[0][0]))
-    trials, order = [], 0
-    if len(orders) > 1:
-        trials = search([(places[0], 0) for places in orders], "Comparing orders", "order")
-        order = _best_order(genes, trials, level)
+    totals = order_totals(genes, [places[0] for places in orders])
+    order = int(np.argmax(totals))
     starts = orders[order]
-    outcomes = trials[order : order + 1]
-    left = range(len(outcomes), n_restarts)
-    if left:
-        outcomes += search(
-            [(starts[i % len(starts)], i) for i in left], "Searching structure", "search"
-        )
+    tasks = [(starts[i % len(starts)], i) for i in range(n_restarts)]
+    outcomes = search(tasks, "Searching structure", "search")
     winner = int(np.argmax([outcome.structure.total for outcome in outcomes]))
-    order_totals = [trial.structure.total for trial in trials or outcomes[:1]]
     others = [outcome.structure.curves for i, outcome in enumerate(outcomes) if i != winner]
     task = (genes, outcomes[winner], last, winner, others, silent)
     outcomes[winner : winner + 1] = run_jobs(_search_on, [task], n_tasks=1, n_jobs=1, silent=True)
@@ -215,7 +188,7 @@ def find_structure(
         flat_total=level,
         hyperparameters=best.hyperparameters,
         totals=[outcome.structure.total for outcome in outcomes],
-        order_totals=order_totals,
+        order_totals=totals,
         assignments=[outcome.structure.phi for outcome in outcomes],
         history=[entry for outcome in outcomes for entry in outcome.history],
         order=order,

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import logsumexp
 
-from ._evidence import WorkingEvidence, stacked
-from ._grid import CurveGrid
+from ._curves import CurveSums
+from ._evidence import ScaleMoments
 from ._state import GroupedGenes, Structure
 
-_BANDWIDTH = 0.25
 _N_CANDIDATES = 8
 _MIN_GAIN = 20.0
 
@@ -35,27 +34,17 @@ class Seeding:
         weight[0, grid.no_shift] = 1.0
         if not len(which):
             return np.empty((0, len(grid.x)))
-        sums = []
-        for gene in which.tolist():
-            index = np.array([gene])
-            scale = genes.evidence.table(genes.evidence.level_curve[None], index)[1].at((0, [0]))
-            sums.append(genes.evidence.curve_sums(weight, self._unit_scale(scale), index))
-        return genes.evidence.fit(stacked(sums)).curve
-
-    def _unit_scale(self, scale):
-        """λ = 1 for signed curves: their level is not yet known."""
-        if self.genes.evidence.positive:
-            return scale
-        return type(scale)(np.ones_like(scale.first), np.ones_like(scale.second))
+        one = ScaleMoments(np.ones_like(weight), np.ones_like(weight))
+        sums = [genes.evidence.curve_sums(weight, one, which[[i]]) for i in range(len(which))]
+        return genes.evidence.fit(CurveSums.stacked(sums)).curve
 
     def own_evidence(self) -> np.ndarray:
-        """What genes reach with kernel-smoothed curves of their own, shape ``(P,)``."""
-        genes, grid = self.genes, self.genes.grid
-        curves = _kernel_curves(genes.evidence, grid)
+        """What genes reach with their own courses for curves, shape ``(P,)``."""
+        genes = self.genes
+        curves = genes.evidence.own_curves(genes.all_genes)
         evidence = np.empty(len(curves))
         for gene in range(len(curves)):
-            index = np.array([gene])
-            table, _ = genes.evidence.table(curves[[gene]], index)
+            table, _ = genes.evidence.table(curves[[gene]], np.array([gene]))
             evidence[gene] = logsumexp(table[0, 0] + genes.log_shift_prior)
         return evidence
 
@@ -80,21 +69,3 @@ class Seeding:
             curves = np.concatenate([curves, candidates[[winner]]])
             best = np.maximum(best, evidence[:, winner])
         return genes.structure(curves, np.zeros(len(curves)))
-
-
-def _kernel_curves(evidence: WorkingEvidence, grid: CurveGrid) -> np.ndarray:
-    """Kernel-smoothed curve of every gene at δ = 0 on the support, shape ``(P, C)``."""
-    kernel = np.exp(-0.5 * ((grid.z[:, None] - grid.z) / _BANDWIDTH) ** 2)
-    if evidence.positive:
-        count = evidence.at_grid @ kernel
-        expected = np.outer(evidence.unit, evidence.exposure @ kernel)
-        scale = evidence.total / np.maximum(evidence.unit * evidence.exposure.sum(), 1e-12)
-        pseudo = 0.5
-        curves = np.log((count + pseudo) / (expected * scale[:, None].clip(1e-12) + pseudo))
-    else:
-        top = evidence.weighted @ kernel * evidence.unit[:, None]
-        bottom = evidence.precision @ kernel * evidence.unit[:, None] ** 2
-        curves = top / (bottom + 1e-3 * bottom.max(1, keepdims=True))
-    pad = (len(grid.x) - len(grid.z)) // 2
-    curves = np.pad(curves, ((0, 0), (pad, pad)), mode="edge")
-    return np.stack([evidence.normalised(curve) for curve in curves])

@@ -17,6 +17,8 @@ import numpy as np
 _LENGTHS = (0.35, 0.8, 1.6)
 _SLOPES = (1.0, 3.0)
 _LEVEL_SD = 0.5
+# The prior under which curves are roughest.
+ROUGHEST = {"length": min(_LENGTHS), "slope": max(_SLOPES), "level": _LEVEL_SD}
 # Directions with less prior variance than this share of the largest are left out.
 _NEGLIGIBLE = 1e-5
 _MAX_NEWTON_STEPS = 30
@@ -77,7 +79,15 @@ class SmoothPrior:
     basis: np.ndarray
 
     @classmethod
-    def of(cls, x: np.ndarray, *, length: float, slope: float, level: float) -> SmoothPrior:
+    def of(
+        cls,
+        x: np.ndarray,
+        *,
+        length: float,
+        slope: float,
+        level: float,
+        negligible: float = _NEGLIGIBLE,
+    ) -> SmoothPrior:
         """Prior on an even support.
 
         Parameters
@@ -90,13 +100,15 @@ class SmoothPrior:
             Standard deviation of the slope.
         level
             Standard deviation of the value in the middle of the support.
+        negligible
+            Share of the largest variance below which directions are left out.
         """
         of_slope = slope**2 * np.exp(-0.5 * ((x[:, None] - x) / length) ** 2)
         integral = np.tril(np.full(of_slope.shape, x[1] - x[0]))
         integral -= integral[len(x) // 2]
         covariance = integral @ of_slope @ integral.T + level**2
         variance, direction = np.linalg.eigh(covariance)
-        kept = variance > _NEGLIGIBLE * variance[-1]
+        kept = variance > negligible * variance[-1]
         return cls(direction[:, kept] * np.sqrt(variance[kept]))
 
     def _precision(self, information: np.ndarray) -> np.ndarray:

@@ -9,7 +9,8 @@ import numpy as np
 from scipy.special import digamma, gammaln, softmax
 
 from ._cells import divergence, learned_prior, posterior
-from ._evidence import ScaleMoments, WorkingEvidence, stacked
+from ._curves import CurveSums
+from ._evidence import ScaleMoments, WorkingEvidence
 
 _MAX_FIXED_POINT_STEPS = 60
 # A group of less than this many genes is no longer one.
@@ -83,11 +84,14 @@ class Hyperparameters(NamedTuple):
         What it costs in nats, negative.
     shift_prior_sd
         Standard deviation of the prior of shifts.
+    deviation
+        Standard deviation τ of the genes' own deviations from the course of their group.
     """
 
     composition: np.ndarray
     composition_complexity: float
     shift_prior_sd: float
+    deviation: float
 
 
 class GroupedGenes:
@@ -103,6 +107,8 @@ class GroupedGenes:
         Number of bases K of the model, the flat one included.
     composes
         Whether the composition of the libraries may be fitted to the flat genes.
+    learns_deviation
+        Whether τ of the evidence may be fitted to all genes.
     shift_prior_sd
         Standard deviation of the prior of shifts.
 
@@ -119,8 +125,10 @@ class GroupedGenes:
         concentration: float,
         n_basis: int,
         composes: bool = False,
+        learns_deviation: bool = False,
         shift_prior_sd: float = 1.0,
     ):
+        self.learns_deviation = learns_deviation
         self.evidence, self.grid = evidence, evidence.grid
         self.concentration, self.n_basis, self.composes = concentration, n_basis, composes
         self.all_genes = np.arange(evidence.n_genes)
@@ -131,15 +139,29 @@ class GroupedGenes:
         self.shift_prior_sd, self.log_shift_prior = sd, self.grid.log_shift_prior(sd)
 
     @property
+    def deviation(self) -> float:
+        """Standard deviation τ of the genes' own deviations."""
+        return self.evidence.deviation
+
+    def set_deviation(self, deviation: float) -> None:
+        """Replace τ."""
+        if deviation != self.evidence.deviation:
+            self.evidence.set_deviation(deviation)
+
+    @property
     def hyperparameters(self) -> Hyperparameters:
-        """Composition and prior of shifts as they are."""
+        """Composition, prior of shifts and own deviations as they are."""
         evidence = self.evidence
         return Hyperparameters(
-            evidence.composition, evidence.composition_complexity, self.shift_prior_sd
+            evidence.composition,
+            evidence.composition_complexity,
+            self.shift_prior_sd,
+            evidence.deviation,
         )
 
     def set_hyperparameters(self, values: Hyperparameters) -> None:
-        """Replace them; the composition takes part once cells are pooled."""
+        """Replace them; they take part once cells are pooled."""
+        self.set_deviation(values.deviation)
         self.evidence.set_composition(values.composition, values.composition_complexity)
         self.set_shift_prior(values.shift_prior_sd)
 
@@ -196,7 +218,6 @@ class GroupedGenes:
 
     def fit_curves(
         self,
-        near: np.ndarray,
         phi: np.ndarray,
         at_shift: np.ndarray,
         scale: ScaleMoments,
@@ -206,8 +227,6 @@ class GroupedGenes:
 
         Parameters
         ----------
-        near
-            The curves so far, ``(K, C)``, where fits begin.
         phi
             Shape ``(P', K)``, without the flat basis.
         at_shift, scale
@@ -226,7 +245,7 @@ class GroupedGenes:
             mean_shift.append(weight.sum(0) @ self.grid.shifts / weight.sum())
         if not len(groups):
             return curves, complexity
-        fit = self.evidence.fit(stacked(sums), near[groups])
+        fit = self.evidence.fit(CurveSums.stacked(sums))
         complexity[groups] = fit.complexity
         for k, curve, shift in zip(groups, fit.curve, mean_shift, strict=True):
             curves[k] = self.evidence.normalised(self.grid.moved(curve, shift))
@@ -240,7 +259,6 @@ class GroupedGenes:
             before = structure.bound
             kept = structure.phi[:, 1:].sum(0) > _MIN_MEMBERS
             curves, complexity = self.fit_curves(
-                structure.curves[kept],
                 structure.phi[:, 1:][:, kept],
                 structure.at_shift[:, kept],
                 structure.scale.at((slice(None), kept)),
@@ -298,7 +316,9 @@ class SettledGenes(GroupedGenes):
         """Log p(x_n | z) of all cells given the genes, up to a constant of each, ``(N, G)``."""
         evidence = self.evidence
         weights = evidence.cell_weights(structure.curves, structure.joint, structure.scale)
-        return evidence.cell_log_likelihood(evidence.values, evidence.size, weights)
+        return evidence.cell_log_likelihood(
+            evidence.values, evidence.size, evidence.batch, weights
+        )
 
     def place(self, structure: Structure) -> np.ndarray:
         """Exact q(z) of all cells given the genes, shape ``(N, G)``."""

@@ -107,7 +107,7 @@ class Swap:
         phi = softmax(evidence, axis=1)  # at first all genes go to the new curves
         gain = -np.inf
         for _ in range(_SWEEPS):
-            curves, complexity = self.genes.fit_curves(curves, phi, at_shift, scale, self.which)
+            curves, complexity = self.genes.fit_curves(phi, at_shift, scale, self.which)
             evidence, at_shift, scale = self.genes.look(curves, self.which)
             before = gain
             gain, phi = self.gain(evidence, complexity)
