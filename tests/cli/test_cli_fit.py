@@ -67,7 +67,8 @@ def test_genes_that_were_not_modelled_are_missing(fitted):
 def test_annotation_has_neither_paths_nor_times_nor_private_names(fitted):
     uns = _read(fitted / "out.h5ad").uns["basisvae"]
     of_search = {"search", "restart_bounds", "best_restart", "flat_bound"}
-    assert set(uns) == {"params", "version", "grid", "basis", "history", "seed"} | of_search
+    described = {"params", "version", "grid", "basis", "history", "seed", "depth"}
+    assert set(uns) == described | of_search
     assert uns["params"]["size_factor_key"] == "None"
     assert uns["params"]["batch_key"] == "batch"
     assert not [text for text in _strings(uns) if "/" in text or "_basisvae" in text]

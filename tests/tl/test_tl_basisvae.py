@@ -93,7 +93,7 @@ def test_dtypes_and_shapes_are_as_documented(job):
     for name in ("confidence", "gene_shift", "gene_scale"):
         assert adata.var[f"basisvae_{name}"].dtype == np.float64
     run = adata.uns["basisvae"]
-    described = {"params", "version", "seed", "grid", "basis", "history"}
+    described = {"params", "version", "seed", "grid", "basis", "history", "depth"}
     assert set(run) == described | {"search", "restart_bounds", "best_restart", "flat_bound"}
     assert run["seed"] == 0
     assert (run["basis"].dtype, run["basis"].shape) == (np.float64, (len(run["grid"]), 4))
