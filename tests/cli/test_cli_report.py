@@ -58,7 +58,7 @@ def test_what_cannot_be_reported_on_is_one_line(run, counts, fitted, tmp_path):
     (tmp_path / "broken.h5ad").write_text("nothing")
     for arguments, status, words in (
         ([tmp_path / "missing.h5ad", "-o", path], 1, "does not exist"),
-        ([tmp_path / "broken.h5ad", "-o", path], 1, "cannot be read"),
+        ([tmp_path / "broken.h5ad", "-o", path], 1, "of no kind that is read here"),
         ([counts, "-o", path], 1, "run model.annotate"),
         ([fitted / "out.h5ad", "-o", path, "--key-added", "x"], 1, "Annotated under: basisvae"),
         ([fitted / "out.h5ad", "-o", path, "--gene", "nobody"], 1, "nobody"),
