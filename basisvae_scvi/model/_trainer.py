@@ -72,7 +72,9 @@ def callbacks_of(trainer_kwargs: dict[str, Any]) -> list[Callback]:
 
 
 def _check_numbers(arguments: dict[str, Any]) -> None:
-    if arguments["max_epochs"] is not None:
+    # In Lightning, -1 leaves the end to max_steps or max_time.
+    ends = {"max_steps", "max_time"} & set(arguments["trainer_kwargs"])
+    if arguments["max_epochs"] is not None and not (arguments["max_epochs"] == -1 and ends):
         check_at_least(arguments["max_epochs"], 1, "max_epochs")
     for name in ("n_restarts", "batch_size"):
         check_at_least(arguments[name], 1, name)

@@ -35,7 +35,8 @@ def no_findings(monkeypatch, request):
 
 def test_warnings_among_the_findings_reach_stderr_and_the_metrics(fit, counts, tmp_path):
     path = tmp_path / "m.json"
-    result = fit(counts, "-o", tmp_path / "x.h5ad", "-q", "--seed", "2", "--metrics", path)
+    few = "--n-basis", "3"  # all of which are used
+    result = fit(counts, "-o", tmp_path / "x.h5ad", "-q", "--seed", "2", "--metrics", path, *few)
     metrics = json.loads(path.read_text())
     warned = [f for f in metrics["findings"] if f["level"] == "warning"]
     assert warned

@@ -248,7 +248,11 @@ def test_key_added_writes_what_annotate_writes(trained_on_20, everything, found)
     pd.testing.assert_frame_equal(adata.varm["basisvae_shift"], found.shifts)
     labels = adata.var["basisvae_cluster"]
     assert labels.astype(str).tolist() == found.clusters["cluster"].astype(str).tolist()
-    assert adata.uns["basisvae"]["params"] == by_model.uns["basisvae"]["params"]
+    params, of_model = (of.uns["basisvae"]["params"] for of in (adata, by_model))
+    # What figures know the data by is that of the genes each has.
+    assert (params.pop("data_genes"), of_model.pop("data_genes")) == (32, 20)
+    assert params.pop("data_total") > of_model.pop("data_total")
+    assert params == of_model
     grid = adata.uns["basisvae"]["grid"]
     shift = found.clusters["shift"]
     z = trained_on_20.get_latent_representation()

@@ -64,7 +64,7 @@ def test_an_unknown_start_is_refused(adata, init):
 
 def test_a_start_with_gaps_is_refused(adata):
     adata.obs["time"] = [np.nan, *range(99)]
-    with pytest.raises(ValueError, match=r"init='time' must give 1 finite.*1 missing value"):
+    with pytest.raises(ValueError, match=r"init='time' must give 1 finite.*1 missing or infinite"):
         train(build(adata), 1, init="time")
 
 
@@ -101,7 +101,7 @@ def test_an_unknown_root_is_refused(fitted):
 
 
 def test_a_column_that_is_not_boolean_is_no_root(fitted):
-    with pytest.raises(ValueError, match=r"root='true_z' is neither"):
+    with pytest.raises(ValueError, match=r"root='true_z' .* numbers, neither True nor False"):
         fitted.get_pseudotime(root="true_z")
 
 
