@@ -84,7 +84,10 @@ def unfitted_pca(values, n_components: int, seed: int) -> PCA:
 
 
 def diffusion(components: np.ndarray, n_latent: int, seed: int) -> np.ndarray | None:
-    """Leading diffusion components, or ``None`` where the neighbour graph falls apart."""
+    """Leading diffusion components, or ``None`` where the neighbour graph falls apart.
+
+    So it does, too, where so many cells are the same that their neighbours have no distance.
+    """
     cells = AnnData(components.astype(np.float32))
     n_neighbors = min(_N_NEIGHBORS, len(components) - 1)
     is_exact = len(components) <= _MAX_CELLS_FOR_EXACT_NEIGHBORS
@@ -98,8 +101,9 @@ def diffusion(components: np.ndarray, n_latent: int, seed: int) -> np.ndarray | 
             transformer="sklearn" if is_exact else "pynndescent",
             random_state=seed,
         )
-        n_parts, _ = connected_components(cells.obsp["connectivities"], directed=False)
-        if n_parts > 1:
+        graph = cells.obsp["connectivities"]
+        n_parts, _ = connected_components(graph, directed=False)
+        if n_parts > 1 or not np.isfinite(graph.data).all():
             return None
         n_comps = max(3, n_latent + 1)
         sc.tl.diffmap(cells, n_comps=n_comps, random_state=seed)
@@ -153,8 +157,8 @@ def start_latent(
         found = diffusion(components, n_latent, seed)
         if found is None:
             warnings.warn(
-                "The neighbour graph of the cells falls into separate parts, so z starts from "
-                "principal components. Consider one lineage at a time, or give z a start of "
+                "The neighbour graph of the cells falls into separate parts, or many cells are the "
+                "same, so z starts from principal components. Consider one lineage at a time, or give z a start of "
                 "your own: train(init=<.obs or .obsm key>).",
                 UserWarning,
                 stacklevel=2,

@@ -47,6 +47,8 @@ _SMOOTH_WIDTH, _SMOOTH_POINTS = 0.1, 50
 _MAX_SMOOTH_ROUNDS, _SAME_ORDER = 20, 0.9999
 # Orders whose rank correlation is above this are one.
 _ALIKE = 0.95
+# Share of the variance of all cells below which those of one batch are the same.
+_SAME = 1e-9
 
 
 def _scattered(values, rng: np.random.Generator):
@@ -272,9 +274,10 @@ def further_orders(
 
 
 def _across_batches(matrix, log_counts, batch: np.ndarray, some: np.ndarray, seed: int):
-    """Orders with every batch centred, shape ``(N, 4)`` or ``(N, 3)``.
+    """Orders with every batch centred, shape ``(N, 4)`` or ``(N, 3)``; ``(N, 0)`` for none.
 
-    Along the paths and the first component as above, and the first diffusion component.
+    Along the paths and the first component as above, and the first diffusion component. There are
+    none where cells of one batch do not differ, as where each is a batch of its own.
     """
     n_batch, n_obs = int(batch.max()) + 1, len(batch)
     sums = np.zeros((n_batch, matrix.shape[1]))
@@ -289,7 +292,11 @@ def _across_batches(matrix, log_counts, batch: np.ndarray, some: np.ndarray, see
     def centred(block, rows):
         return _dense(block) - means[batch[rows]]
 
-    path = _CellPath.through(centred(log_counts(matrix[some], some), some), seed)
+    plain = log_counts(matrix[some], some)
+    values = centred(plain, some)
+    if values.var(axis=0).sum() <= _SAME * (_spread(plain) ** 2).sum():
+        return np.empty((n_obs, 0))
+    path = _CellPath.through(values, seed)
     places = np.empty((n_obs, 3))
     components = np.empty((n_obs, path.pca.n_components_))
     for rows, counts in iter_rows(matrix):
