@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 _SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGXCPU") if hasattr(signal, name)
 )
+_SECONDS_TO_WAIT = 0.01
 
 
 class Terminated(SystemExit):
@@ -48,6 +50,31 @@ class _Handler:
             self.is_deaf = True
             raise Terminated(number)
 
+    def send_again(self, number: int) -> None:
+        """Hear a signal once more whose exception was lost, in a moment."""
+        self.is_deaf = False
+        again = threading.Timer(_SECONDS_TO_WAIT, os.kill, (self.owner, number))
+        again.daemon = True
+        again.start()
+
+
+@contextmanager
+def _nothing_lost(handler: _Handler) -> Iterator[None]:
+    """Send signals again that come where Python drops exceptions, as while it frees an object."""
+    report = sys.unraisablehook
+
+    def hook(lost) -> None:
+        if isinstance(lost.exc_value, Terminated):
+            handler.send_again(lost.exc_value.number)
+        else:
+            report(lost)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = report
+
 
 def let_finish() -> None:
     """From here on no signal raises: what is left to do is quick, and half of it is worth less."""
@@ -79,7 +106,11 @@ def orderly_termination(tell: Callable[[Terminated], None]) -> Iterator[None]:
     try:
         for number in taken:
             signal.signal(number, handler)
-        yield
+        if taken:
+            with _nothing_lost(handler):
+                yield
+        else:
+            yield
     except Terminated as end:
         if taken:
             tell(end)

@@ -157,9 +157,9 @@ def start_latent(
         found = diffusion(components, n_latent, seed)
         if found is None:
             warnings.warn(
-                "The neighbour graph of the cells falls into separate parts, or many cells are the "
-                "same, so z starts from principal components. Consider one lineage at a time, or give z a start of "
-                "your own: train(init=<.obs or .obsm key>).",
+                "The neighbour graph of the cells falls into separate parts, or many cells are "
+                "the same, so z starts from principal components. Consider one lineage at a time, "
+                "or give z a start of your own: train(init=<.obs or .obsm key>).",
                 UserWarning,
                 stacklevel=2,
             )

@@ -174,6 +174,36 @@ def test_cells_beyond_those_of_the_path_are_put_along_it(monkeypatch):
     assert abs(spearmanr(part[-1], full[-1]).statistic) > 0.95
 
 
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+@pytest.mark.parametrize(
+    ("batch", "n_across"),
+    [
+        (np.arange(60), 0),  # each cell a batch of its own
+        (np.r_[0, np.arange(59)], 1),  # two cells differ
+        (np.r_[np.zeros(40), np.arange(1, 21)].astype(int), 1),
+    ],
+)
+def test_batches_of_one_cell_leave_less_to_compare(form, batch, n_across):
+    counts = np.random.default_rng(0).poisson(2.0, (60, 20)).astype(float)
+    size = counts.sum(1) / np.median(counts.sum(1))
+    first = np.random.default_rng(1).standard_normal(60)
+    plain = further_orders(form(counts), size, NB, first, seed=0)
+    found = further_orders(form(counts), size, NB, first, batch=batch, seed=0)
+    assert np.isfinite(found).all()
+    assert len(found) - len(plain) >= n_across
+    assert n_across or len(found) == len(plain)
+
+
+def test_cells_that_are_the_same_have_a_start():
+    one = np.random.default_rng(0).poisson(2.0, (31, 20)).astype(float)
+    counts = np.r_[np.repeat(one[:1], 30, axis=0), one[1:]]
+    size = counts.sum(1) / np.median(counts.sum(1))
+    with pytest.warns(UserWarning, match="many cells are the same"):
+        z = start_latent(counts, size, NB, n_latent=1, init="manifold", seed=0)
+    assert np.isfinite(z).all()
+    assert z.std() == pytest.approx(1.0)
+
+
 def test_of_a_few_cells_there_is_one_order():
     values = planted(2, n_obs=20)
     assert further_orders(values, None, GAUSSIAN, np.arange(20.0), seed=0) == []

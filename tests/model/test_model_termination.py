@@ -2,12 +2,15 @@
 
 import logging
 import signal
+import sys
 import threading
+import time
 
 import pytest
 from lightning.pytorch import Callback
 from model_helpers import all_tables, assert_same_tables, build, small_counts, train
 
+from basisvae_scvi._termination import orderly_termination
 from basisvae_scvi.inference import CheckpointFile
 
 SIGNALS = [signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU]
@@ -62,6 +65,27 @@ def test_in_whatever_phase_it_comes_it_is_a_failure(adata, ends, monkeypatch, pl
     assert line.startswith("Training was terminated (SIGTERM); nothing is kept")
     assert "checkpoint_dir=" in line
     assert not model.is_trained_
+
+
+class Freed:
+    """Python drops what is raised while it frees an object."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_that_comes_while_an_object_is_freed_is_not_lost():
+    told, hook = [], sys.unraisablehook
+
+    @orderly_termination(told.append)
+    def free():
+        Freed()
+        time.sleep(5.0)
+
+    with pytest.raises(SystemExit) as end:
+        free()
+    assert (end.value.code, told) == (143, [end.value])
+    assert sys.unraisablehook is hook
 
 
 @pytest.mark.parametrize("number", SIGNALS)
