@@ -122,10 +122,13 @@ def _encode(
         )
     registered = model._setup_argument("layer")
     part = _part(matrix, chosen, columns)
+    obs = target.obs[chosen].copy()
+    if not obs.index.is_unique:
+        obs.index = [str(row) for row in range(len(obs))]
     work = AnnData(
         X=part if registered is None else None,
         layers=None if registered is None else {registered: part},
-        obs=target.obs[chosen].copy(),
+        obs=obs,
         var=pd.DataFrame(index=pd.Index(genes)),
         obsm={key: target.obsm[key][chosen] for key in _latent_keys(model) if key in target.obsm},
     )
