@@ -75,6 +75,9 @@ class Observations:
         Dropout logits, shape ``(1, P)`` or ``(N, P)``, or ``None``.
     batch
         Batch index of each cell, shape ``(N,)``, int64; used where a table has B > 1 rows.
+    deviation
+        Own deviations ε_j(z_n) of the genes from their basis, which add to the offsets, shape
+        ``(N, P)``, or ``None``.
     """
 
     x: Tensor
@@ -83,6 +86,7 @@ class Observations:
     dispersion: Tensor | None = None
     dropout_logits: Tensor | None = None
     batch: Tensor | None = None
+    deviation: Tensor | None = None
 
     def per_cell(self, table: Tensor | None) -> Tensor | None:
         """Rows of a per-batch table for every cell; tables of one row broadcast."""
@@ -91,6 +95,13 @@ class Observations:
         if self.batch is None:
             raise ValueError("A table with one row per batch needs the batch of every cell.")
         return table[self.batch]
+
+    @property
+    def added(self) -> Tensor | None:
+        """Offsets as they are, or with deviations those of every entry, ``(N, P)``."""
+        if self.deviation is None or self.offset is None:
+            return self.offset if self.deviation is None else self.deviation
+        return self.per_cell(self.offset) + self.deviation
 
 
 class MixtureLogLikelihood(NamedTuple):

@@ -38,7 +38,10 @@ def pair_locations(
 ) -> Tensor:
     """Location parameter of every cell under every pair, shape ``(N, M)``."""
     signal = basis.at_pairs(z, shift, pairs.basis) * scale
-    offset = _columns(observations.per_cell(observations.offset), pairs.gene)
+    added = observations.added
+    if observations.deviation is None:
+        added = observations.per_cell(added)
+    offset = _columns(added, pairs.gene)
     return likelihood.location(signal, observations.size_factor, offset)
 
 

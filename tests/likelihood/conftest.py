@@ -47,11 +47,13 @@ class Case:
     wide
         Whether offsets and dispersions differ between three batches, dropout between cells, and
         size factors are given.
+    deviates
+        Whether genes deviate from their basis.
     """
 
     n_grid = 33
 
-    def __init__(self, name, kind="shift", wide=False, n=37, p=5, k=3, seed=0):
+    def __init__(self, name, kind="shift", wide=False, n=37, p=5, k=3, seed=0, deviates=False):
         torch.manual_seed(seed)
         self.family, self.kind = get_likelihood(name), kind
         count, n_batch = self.family.is_count, 3 if wide else 1
@@ -77,6 +79,8 @@ class Case:
             leaves["size"] = torch.rand(n, 1) + 0.3
         if wide:
             leaves["offset"] = 0.5 * torch.randn(n_batch, p)
+        if deviates:
+            leaves["deviation"] = 0.4 * torch.randn(n, p)
         if self.family.has_dispersion:
             leaves["dispersion"] = torch.rand(n_batch, p) + 0.4
         if self.family.has_dropout:
@@ -97,7 +101,12 @@ class Case:
         with use_backend(backend):
             return expected_log_likelihood(
                 self.family,
-                Observations(self.x.to(leaves["z"].dtype), *nuisance, self.batch),
+                Observations(
+                    self.x.to(leaves["z"].dtype),
+                    *nuisance,
+                    self.batch,
+                    leaves.get("deviation"),
+                ),
                 leaves["z"],
                 self.evaluator(leaves, networks or self.networks),
                 self.pairs,

@@ -21,7 +21,9 @@ N, P, K, B = 6, 4, 3, 2
 class Case:
     """A minibatch in float64 with every nuisance table at its largest, and how to sum it."""
 
-    def __init__(self, name, n_latent=1, shifted=True, n_grid=0, wide=True, seed=0):
+    def __init__(
+        self, name, n_latent=1, shifted=True, n_grid=0, wide=True, seed=0, deviates=False
+    ):
         torch.manual_seed(seed)
         self.name, self.family = name, get_likelihood(name)
         count = self.family.is_count
@@ -35,6 +37,7 @@ class Case:
         self.batch = torch.arange(N) % B
         self.size = torch.rand(N, 1).double() + 0.3 if count else None
         self.offset = 0.5 * torch.randn(B, P).double() if wide else None
+        self.deviation = 0.4 * torch.randn(N, P).double() if deviates else None
         self.dispersion = torch.rand(rows, P).double() + 0.4
         self.dropout = torch.randn(N if wide else 1, P).double()
         self.dispersion = self.dispersion if self.family.has_dispersion else None
@@ -54,6 +57,7 @@ class Case:
             dispersion=get("dispersion"),
             dropout_logits=get("dropout"),
             batch=self.batch,
+            deviation=get("deviation"),
         )
         pairs = Pairs.all(P, K) if pairs is None else pairs
         shift = get("shift")
@@ -88,7 +92,8 @@ class Case:
                 self.name,
                 signal,
                 1.0 if self.size is None else self.size[n].item(),
-                entry(self.offset, n, j) or 0.0,
+                (entry(self.offset, n, j) or 0.0)
+                + (entry(self.deviation, n, j, per_cell=True) or 0.0),
             )
             value[n, j, k] = reference.log_prob(
                 self.name,
@@ -106,11 +111,12 @@ def use_reference_norms(case):
     case.basis.norms = lambda: torch.tensor(norms, dtype=torch.float64)
 
 
+@pytest.mark.parametrize("deviates", [False, True])
 @pytest.mark.parametrize("wide", [True, False])
 @pytest.mark.parametrize(("n_latent", "shifted"), [(1, True), (1, False), (2, True), (2, False)])
 @pytest.mark.parametrize("name", LIKELIHOODS)
-def test_sums_equal_a_triple_loop(name, n_latent, shifted, wide):
-    case = Case(name, n_latent, shifted, wide=wide)
+def test_sums_equal_a_triple_loop(name, n_latent, shifted, wide, deviates):
+    case = Case(name, n_latent, shifted, wide=wide, deviates=deviates)
     use_reference_norms(case)
     with torch.no_grad():
         sums = case.sums()
@@ -120,11 +126,14 @@ def test_sums_equal_a_triple_loop(name, n_latent, shifted, wide):
     np.testing.assert_allclose(sums.per_pair.numpy(), table.sum(0).ravel(), rtol=1e-10)
 
 
+@pytest.mark.parametrize("deviates", [False, True])
 @pytest.mark.parametrize("name", LIKELIHOODS)
-def test_expected_observation_equals_a_triple_loop(name):
-    case = Case(name, 2)
+def test_expected_observation_equals_a_triple_loop(name, deviates):
+    case = Case(name, 2, deviates=deviates)
     use_reference_norms(case)
-    observations = Observations(case.x, case.size, case.offset, batch=case.batch)
+    observations = Observations(
+        case.x, case.size, case.offset, batch=case.batch, deviation=case.deviation
+    )
     location = case.table()[1]
     if name == "bernoulli":
         location = 1.0 / (1.0 + np.exp(-location))

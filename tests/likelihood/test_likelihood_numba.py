@@ -24,6 +24,22 @@ def test_sums_and_gradients(make_case, name, kind, wide, upstream):
     make_case(name, kind, wide).check(upstream)
 
 
+@pytest.mark.parametrize("wide", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_own_deviations_of_the_genes(make_case, name, kind, wide):
+    case = make_case(name, kind, wide, n=TILE + 9, deviates=True)
+    for upstream in ("mean", "both"):
+        case.check(upstream)
+
+
+def test_large_deviations(make_case):
+    for size in (-40.0, 12.0):
+        case = make_case("nb", wide=True, deviates=True)
+        case.leaves["deviation"] += size
+        case.check()
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     name=st.sampled_from(list(LIKELIHOODS)),
@@ -32,10 +48,11 @@ def test_sums_and_gradients(make_case, name, kind, wide, upstream):
     upstream=st.sampled_from(UPSTREAM),
     shape=st.tuples(st.integers(1, 290), st.integers(1, 8), st.integers(2, 6)),
     seed=st.integers(0, 2**31),
+    deviates=st.booleans(),
 )
-def test_random_minibatches(make_case, name, kind, wide, upstream, shape, seed):
+def test_random_minibatches(make_case, name, kind, wide, upstream, shape, seed, deviates):
     n, p, k = shape
-    make_case(name, kind, wide, n, p, k, seed).check(upstream, value=1e-5, gradient=1e-3)
+    make_case(name, kind, wide, n, p, k, seed, deviates).check(upstream, value=1e-5, gradient=1e-3)
 
 
 @pytest.mark.parametrize("n", [1, 2, 15, 16, 17, TILE - 1, TILE, TILE + 1, 2 * TILE + 5])

@@ -47,7 +47,9 @@ class Direct:
 class Case:
     """A minibatch in float64 whose numbers float32 holds as well, and both backends on it."""
 
-    def __init__(self, name, kind="grid", n=7, p=3, k=2, n_batch=2, latent_dropout=True):
+    def __init__(
+        self, name, kind="grid", n=7, p=3, k=2, n_batch=2, latent_dropout=True, deviates=False
+    ):
         torch.manual_seed(0)
         self.family, self.kind, self.p, self.k = get_likelihood(name), kind, p, k
         count, shapes = self.family.is_count, {"grid": (N_GRID, k), "table": (n, k)}
@@ -72,6 +74,8 @@ class Case:
             leaves["size"] = torch.rand(n, 1) + 0.3
         if n_batch > 1:
             leaves["offset"] = 0.5 * torch.randn(n_batch, p)
+        if deviates:
+            leaves["deviation"] = 0.4 * torch.randn(n, p)
         if self.family.has_dispersion:
             leaves["dispersion"] = torch.rand(n_batch, p) + 0.4
         if self.family.has_dropout:
@@ -90,7 +94,7 @@ class Case:
         backend = _triton.expected_log_likelihood if triton else expected_log_likelihood
         return backend(
             self.family,
-            Observations(x, *nuisance, self.batch.to(x.device)),
+            Observations(x, *nuisance, self.batch.to(x.device), leaves.get("deviation")),
             leaves["z"],
             self.evaluator(leaves),
             pairs,
@@ -166,6 +170,14 @@ class TestTriton:
     @pytest.mark.parametrize("name", LIKELIHOODS)
     def test_values_and_all_gradients(self, name, kind):
         Case(name, kind).check()
+
+    @pytest.mark.parametrize("n_batch", [1, 2])
+    @pytest.mark.parametrize("kind", ["grid", "table", "direct"])
+    @pytest.mark.parametrize("name", LIKELIHOODS)
+    def test_own_deviations_of_the_genes(self, name, kind, n_batch):
+        case = Case(name, kind, n_batch=n_batch, deviates=True)
+        for upstream in ("mean", "both"):
+            case.check(upstream)
 
     @pytest.mark.parametrize("upstream", ["sum", "mean", "cells", "pairs"])
     @pytest.mark.parametrize("kind", ["grid", "table"])

@@ -95,7 +95,7 @@ class Direct:
         return self.values
 
 
-def call(name, kind, gradients=True, upstream=False, wide=True, n=20, p=3, k=2):
+def call(name, kind, gradients=True, upstream=False, wide=True, n=20, p=3, k=2, deviates=False):
     """Call the backend, and backward too; what comes out is memory nobody has written to."""
     family, rows = get_likelihood(name), 2 if wide else 1
 
@@ -114,6 +114,7 @@ def call(name, kind, gradients=True, upstream=False, wide=True, n=20, p=3, k=2):
         leaf(rows, p) if family.has_dispersion else None,
         leaf(n if wide else 1, p) if family.has_dropout else None,
         torch.arange(n) % 2 if wide else None,
+        leaf(n, p) if deviates else None,
     )
     sums = _triton.expected_log_likelihood(
         family,
@@ -155,6 +156,12 @@ def test_compiles(compiled, name, kind, upstream, wide, expected):
     check(compiled, *expected)
 
 
+@pytest.mark.parametrize(("name", "kind"), [("nb", "grid"), ("gaussian", "table")])
+def test_own_deviations_compile(compiled, name, kind):
+    call(name, kind, upstream=True, deviates=True)
+    check(compiled, 2, 2 if name == "nb" else 0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("kind", ["grid", "table", "direct"])
@@ -175,9 +182,10 @@ def test_a_single_gene_and_pair(compiled):
 def test_offsets_of_large_tables_have_64_bits(compiled):
     """1,024 cells × 30,000 genes × 100 bases: 3 × 10⁹ entries, of which 32 bits hold 2 × 10⁹."""
     call("zinb", "direct")
-    call("zinb", "table")
+    call("zinb", "table", deviates=True)
     narrow = re.compile(r"tt\.addptr (%\w+), .*, (?:tensor<\d+x)?i32")
     tables = ("x", "values", "by_values", "by_pair", "by_cell", "by_gene", "by_logit", "logit")
+    tables += ("by_offset",)
     seen = set()
     for compiler in compiled:
         for kernel in compiler.built:

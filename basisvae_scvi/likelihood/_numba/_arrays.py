@@ -40,7 +40,10 @@ class Genes(NamedTuple):
     Attributes
     ----------
     offset
-        exp(c_bj) for counts, c_bj otherwise, shape ``(B, P)`` or ``(1, P)``.
+        exp(c_bj) for counts, c_bj otherwise, shape ``(B, P)`` or ``(1, P)``, or with own
+        deviations for every entry, ``(N, P)``.
+    offset_is_per_cell
+        Whether it is the last.
     dispersion
         θ or σ, shape ``(B, P)`` or ``(1, P)``.
     logit
@@ -52,6 +55,7 @@ class Genes(NamedTuple):
     """
 
     offset: np.ndarray
+    offset_is_per_cell: bool
     dispersion: np.ndarray
     logit: np.ndarray
     has_dropout: bool

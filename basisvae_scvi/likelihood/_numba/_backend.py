@@ -130,15 +130,23 @@ def _cells(likelihood: Likelihood, observations: Observations, position: Tensor 
     )
 
 
-def _genes(likelihood: Likelihood, observations: Observations, pairs: Pairs) -> Genes:
+def _genes(
+    likelihood: Likelihood, observations: Observations, pairs: Pairs, offset_is_per_cell: bool
+) -> Genes:
     n_genes = observations.x.shape[1]
     absent = np.zeros((1, n_genes), np.float32)
     offset, dispersion = observations.offset, observations.dispersion
     logit = observations.dropout_logits
-    offset = absent if offset is None else _array(offset)
+    if offset is not None:
+        offset = _array(offset.detach().exp() if likelihood.is_count else offset)
+    elif likelihood.is_count:
+        offset = absent + 1
+    else:
+        offset = absent
     first = np.searchsorted(pairs.gene.numpy(), np.arange(n_genes + 1))
     return Genes(
-        offset=np.exp(offset) if likelihood.is_count else offset,
+        offset=offset,
+        offset_is_per_cell=offset_is_per_cell,
         dispersion=absent + 1 if dispersion is None else _array(dispersion),
         logit=absent if logit is None else _array(logit),
         has_dropout=likelihood.has_dropout,
@@ -155,6 +163,7 @@ class _Static(NamedTuple):
     lower: float
     step: float
     gradient: bool
+    offset_is_per_cell: bool
 
 
 class _Inputs(NamedTuple):
@@ -174,7 +183,7 @@ class _Inputs(NamedTuple):
 
     def problem(self, static: _Static) -> _Problem:
         """Arrays of a pass whose objective is the sum over cells."""
-        likelihood, pairs, mode, lower, step, _ = static
+        likelihood, pairs, mode, lower, step = static[:5]
         observations = Observations(
             self.x, self.size_factor, self.offset, self.dispersion, self.logit, self.batch
         )
@@ -183,7 +192,7 @@ class _Inputs(NamedTuple):
         return _Problem(
             likelihood,
             _cells(likelihood, observations, position),
-            _genes(likelihood, observations, pairs),
+            _genes(likelihood, observations, pairs, static.offset_is_per_cell),
             PairArrays(
                 basis=_array(pairs.basis, np.int64),
                 weight=_array(self.weight),
@@ -296,7 +305,7 @@ def _fused(
         observations.x,
         observations.batch,
         observations.size_factor,
-        observations.offset,
+        observations.added,
         observations.dispersion,
         observations.dropout_logits,
         table,
@@ -307,8 +316,10 @@ def _fused(
     )
     wanted = any(tensor is not None and tensor.requires_grad for tensor in inputs)
     gradient = wanted and torch.is_grad_enabled()
-    static = _Static(likelihood, pairs, mode, lower, step, gradient)
-    check(inputs, pairs, on_grid=mode == ON_GRID, direct=mode == DIRECT)
+    static = _Static(
+        likelihood, pairs, mode, lower, step, gradient, observations.deviation is not None
+    )
+    check(inputs, static, on_grid=mode == ON_GRID, direct=mode == DIRECT)
     return MixtureLogLikelihood(*_FusedSums.apply(static, *inputs))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from basisvae_scvi.likelihood._mixture import Pairs
 
 if TYPE_CHECKING:
-    from ._backend import _Inputs
+    from ._backend import _Inputs, _Static
 
 _MIN_GRID = 4
 
@@ -46,7 +46,7 @@ def _check_batches(batch: Tensor | None, n_cells: int, *tables: Tensor | None) -
     _check_range("batch", batch, min(rows))
 
 
-def check(inputs: _Inputs, pairs: Pairs, on_grid: bool, direct: bool) -> None:
+def check(inputs: _Inputs, static: _Static, on_grid: bool, direct: bool) -> None:
     """Check shapes and indices of a pass.
 
     Raises
@@ -57,6 +57,7 @@ def check(inputs: _Inputs, pairs: Pairs, on_grid: bool, direct: bool) -> None:
         If a gene, a basis or a batch is out of range.
     """
     n_cells, n_genes = inputs.x.shape
+    pairs = static.pairs
     n_pairs, width = len(pairs), inputs.table.shape[1]
     _check_pairs(pairs, n_genes)
     for name in ("weight", "scale", "shift"):
@@ -76,4 +77,9 @@ def check(inputs: _Inputs, pairs: Pairs, on_grid: bool, direct: bool) -> None:
         table = getattr(inputs, name)
         _check_shape(name, table, *(() if table is None else ((len(table), n_genes),)))
     _check_shape("dropout_logits", inputs.logit, (1, n_genes), (n_cells, n_genes))
-    _check_batches(inputs.batch, n_cells, inputs.offset, inputs.dispersion)
+    per_batch = [inputs.dispersion]
+    if static.offset_is_per_cell:
+        _check_shape("offset", inputs.offset, (n_cells, n_genes))
+    else:
+        per_batch.append(inputs.offset)
+    _check_batches(inputs.batch, n_cells, *per_batch)

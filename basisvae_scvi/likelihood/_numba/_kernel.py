@@ -135,7 +135,10 @@ def _store_gene(rows, cells, genes, sums, j, block, start, n, gradient):
     _add_to_cells(rows, SUM_POSITION, sums.position[block, start:end], n)
     _add_to_cells(rows, SUM_FACTOR, sums.size_factor[block, start:end], n)
     batch = cells.batch[start:end]
-    _add_to_table(rows, SUM_FACTOR, sums.offset, batch, j, n)
+    if genes.offset_is_per_cell:
+        _add_to_cells(rows, SUM_FACTOR, sums.offset[start:end, j], n)
+    else:
+        _add_to_table(rows, SUM_FACTOR, sums.offset, batch, j, n)
     _add_to_table(rows, SUM_DISPERSION, sums.dispersion, batch, j, n)
     if genes.logit.shape[0] > 1:
         _add_to_cells(rows, SUM_LOGIT, sums.logit[start:end, j], n)

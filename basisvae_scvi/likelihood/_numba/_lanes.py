@@ -103,7 +103,10 @@ def _load_parameters(rows, cells, genes, j, start, n):
         rows[FACTOR + i] = factor * rows[SIZE + i]
         rows[DISPERSION + i] = theta
         rows[LOGIT + i] = logit
-    if genes.offset.shape[0] > 1:
+    if genes.offset_is_per_cell:
+        for i in range(n):
+            rows[FACTOR + i] = genes.offset[start + i, j] * rows[SIZE + i]
+    elif genes.offset.shape[0] > 1:
         for i in range(n):
             rows[FACTOR + i] = genes.offset[cells.batch[start + i], j] * rows[SIZE + i]
     if genes.dispersion.shape[0] > 1:

@@ -162,7 +162,7 @@ def _pair_sums(
         shift,
         z,
         observations.size_factor if likelihood.is_count else None,
-        observations.offset,
+        observations.added,
         observations.dispersion if likelihood.has_dispersion else None,
         observations.dropout_logits if likelihood.has_dropout else None,
     ).tensors()
@@ -172,7 +172,9 @@ def _pair_sums(
 
 def _n_batch(likelihood: Likelihood, observations: Observations) -> int:
     """Rows of the largest per-batch table."""
-    tables = (observations.offset, observations.dispersion)
+    tables = [observations.dispersion]
+    if observations.deviation is None:
+        tables.append(observations.offset)
     n_batch = max([1, *(table.shape[0] for table in tables if table is not None)])
     if n_batch > 1 and observations.batch is None:
         raise ValueError("A table with one row per batch needs the batch of every cell.")
@@ -234,7 +236,15 @@ def expected_log_likelihood(
     n_batch = _n_batch(likelihood, observations)
     on_grid, tabulated = isinstance(basis, GridBasis), isinstance(basis, TabulatedBasis)
     cells = CellLayout.arrange(observations.x, observations.batch, n_batch, z if on_grid else None)
-    common = Problem(likelihood.name, "", cells.spread(observations.x), cells, pairs, n_batch)
+    common = Problem(
+        likelihood.name,
+        "",
+        cells.spread(observations.x),
+        cells,
+        pairs,
+        n_batch,
+        cell_offset=observations.deviation is not None,
+    )
 
     def visit(part: slice) -> tuple[Tensor, Tensor]:
         some, shift_part = Pairs(pairs.gene[part], pairs.basis[part]), None

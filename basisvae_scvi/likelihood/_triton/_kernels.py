@@ -52,7 +52,7 @@ def pair_sums(
     live_ptr,  # (S,): 1 for a cell, 0 in empty slots
     row_ptr,  # (n_blocks,): row of the per-batch tables
     values_ptr,  # grid (K, G), table (K, S) or direct (M, S)
-    offset_ptr,  # (B, P) or (1, P)
+    offset_ptr,  # (B, P), (1, P) or (P, S)
     dispersion_ptr,  # (B, P) or (1, P)
     logit_ptr,  # (P,) or (P, S)
     gene_ptr,  # (M,), and so are the next seven
@@ -68,6 +68,7 @@ def pair_sums(
     by_pair_ptr,  # out (1 or 5, n_blocks, M)
     by_values_ptr,  # out, the shape of values; zero before the call
     by_logit_ptr,  # out (P, S), zero before the call
+    by_offset_ptr,  # out (P, S), zero before the call
     lower,
     upper,
     inverse_step,
@@ -75,7 +76,7 @@ def pair_sums(
     n_pairs,
     per_chunk,
     n_grid,
-    offset_stride,  # P, or 0 for a table of one row
+    offset_stride,  # P, or 0 for a table of one row or one entry for each cell
     dispersion_stride,
     FAMILY: tl.constexpr,
     KIND: tl.constexpr,
@@ -84,6 +85,7 @@ def pair_sums(
     OFFSET: tl.constexpr,
     DISPERSION: tl.constexpr,
     CELL_LOGITS: tl.constexpr,
+    CELL_OFFSET: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Sums of log p (without its constant part) and of its gradients, for one block of cells.
@@ -136,7 +138,9 @@ def pair_sums(
                 logit = tl.load(logit_ptr + gene * n_slots + slot)
             else:
                 logit = tl.load(logit_ptr + gene)
-        if OFFSET:
+        if CELL_OFFSET:
+            offset = tl.load(offset_ptr + gene * n_slots + slot)
+        elif OFFSET:
             offset = tl.load(offset_ptr + gene)
 
         if KIND == "grid":
@@ -205,6 +209,12 @@ def pair_sums(
             tl.store(pair_ptr, outer * tl.sum(by_scale, 0))
             by_basis = (outer * scale) * by_signal
             cell_by_size += (outer * scale) * by_scale
+            if CELL_OFFSET:
+                if FAMILY == "gaussian" or FAMILY == "bernoulli":
+                    by_offset = outer * factor * by_location
+                else:
+                    by_offset = (outer * scale) * by_scale
+                tl.atomic_add(by_offset_ptr + gene * n_slots + slot, by_offset, sem="relaxed")
             if KIND == "grid":
                 # Derivatives of the four weights add up to 0: differences lose fewer digits.
                 slope = (t * (1.0 - 0.5 * t) - 0.33333333) * (b0 - b1)
@@ -233,7 +243,7 @@ def pair_sums(
                     tl.atomic_add(target_row, outer * factor * by_logit, sem="relaxed")
                 else:
                     tl.store(pair_ptr + 3 * stride, outer * tl.sum(factor * by_logit, 0))
-            elif OFFSET and (FAMILY == "gaussian" or FAMILY == "bernoulli"):
+            elif OFFSET and not CELL_OFFSET and (FAMILY == "gaussian" or FAMILY == "bernoulli"):
                 tl.store(pair_ptr + 3 * stride, outer * tl.sum(factor * by_location, 0))
 
     cell_ptr = by_cell_ptr + chunk.to(tl.int64) * n_slots + slot

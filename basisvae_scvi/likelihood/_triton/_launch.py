@@ -33,6 +33,7 @@ class Problem:
     n_batch: int
     grid: tuple[float, float] = (0.0, 0.0)
     gradients: bool = False
+    cell_offset: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,7 @@ class PairSums:
     by_pair: Tensor
     by_values: Tensor
     by_logit: Tensor
+    by_offset: Tensor
 
     def pairs(self, row: int) -> Tensor:
         return self.by_pair[row].sum(0)
@@ -147,7 +149,11 @@ def launch_pairs(
     if upstream is not None:
         by_cell, by_pair, skip = upstream
         by_cell = cells.spread(by_cell) * live
-    offset, offset_stride = _per_batch(inputs.offset, live)
+    offset, offset_stride = (
+        (cells.spread(inputs.offset), 0)
+        if problem.cell_offset
+        else _per_batch(inputs.offset, live)
+    )
     dispersion, dispersion_stride = _per_batch(inputs.dispersion, live)
     logits, cell_logits = _dropout(inputs.dropout_logits, cells)
 
@@ -158,6 +164,7 @@ def launch_pairs(
         by_pair=live.new_empty(rows[1], cells.n_blocks, n_pairs),
         by_values=torch.zeros_like(values) if problem.gradients else live,
         by_logit=torch.zeros_like(logits) if problem.gradients and cell_logits else live,
+        by_offset=torch.zeros_like(offset) if problem.gradients and problem.cell_offset else live,
     )
     with torch.cuda.device_of(live):
         kernels.pair_sums[(cells.n_blocks, n_chunks)](
@@ -184,6 +191,7 @@ def launch_pairs(
             result.by_pair,
             result.by_values,
             result.by_logit,
+            result.by_offset,
             lower,
             upper,
             1.0 / step,
@@ -200,6 +208,7 @@ def launch_pairs(
             OFFSET=inputs.offset is not None,
             DISPERSION=inputs.dispersion is not None,
             CELL_LOGITS=cell_logits,
+            CELL_OFFSET=problem.cell_offset,
             BLOCK=cells.block,
             **_LAUNCH,
         )
@@ -209,6 +218,7 @@ def launch_pairs(
         layout.restore(blocks),
         result.by_values,
         result.by_logit,
+        result.by_offset,
     )
 
 
@@ -232,7 +242,9 @@ def pair_gradients(problem: Problem, inputs: Inputs, sums: PairSums) -> tuple[Te
         by["values"] = cells.collect(sums.by_values)
     if inputs.size_factor is not None:
         by["size_factor"] = sums.by_cell[2][:, None] / inputs.size_factor
-    if inputs.offset is not None:
+    if problem.cell_offset:
+        by["offset"] = cells.collect(sums.by_offset)
+    elif inputs.offset is not None:
         partial = sums.by_pair[4] if additive else sums.by_pair[1] * inputs.scale
         by["offset"] = _per_gene(problem, partial, inputs.offset)
     if inputs.dispersion is not None:
