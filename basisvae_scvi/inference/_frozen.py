@@ -105,6 +105,8 @@ class FrozenModel:
         Which batches are those of the reference, shape ``(B,)``.
     shift_prior_sd
         Standard deviation of the prior of δ.
+    shape_deviation
+        Standard deviation τ of own deviations.
     dropout_layer
         Hidden layer of dropout logits that depend on z, or ``None``.
     grid
@@ -128,6 +130,7 @@ class FrozenModel:
     settings: dict
     reference: np.ndarray
     shift_prior_sd: float
+    shape_deviation: float
     dropout_layer: nn.Module | None
     grid: np.ndarray | None
     working: WorkingBases | None
@@ -176,9 +179,11 @@ class FrozenModel:
                 "translation_invariant": genes.translation_invariant,
                 "dispersion": "gene-batch" if by_batch else "gene",
                 "zero_inflation": "latent" if is_latent else "gene",
+                "deviates": genes.deviation is not None,
             },
             reference=genes.batch_is_reference.cpu().numpy().copy(),
             shift_prior_sd=float(genes.shift_prior_sd),
+            shape_deviation=float(genes.shape_deviation),
             dropout_layer=copy.deepcopy(genes.dropout.hidden).cpu() if is_latent else None,
             grid=grid,
             working=WorkingBases.of(module) if integrates else None,
@@ -199,6 +204,7 @@ class FrozenModel:
             genes = GeneParameters(constants, **self.settings)
         genes.batch_is_reference.copy_(torch.tensor(self.reference))
         genes.shift_prior_sd.fill_(self.shift_prior_sd)
+        genes.shape_deviation.fill_(self.shape_deviation)
         if self.dropout_layer is not None:
             genes.dropout.hidden.load_state_dict(self.dropout_layer.state_dict())
             genes.dropout.hidden.requires_grad_(False)

@@ -27,6 +27,7 @@ from ._evidence_table import PairEvidence
 from ._frozen import PROFILE_SHIFTS, FrozenCells, FrozenModel
 from ._pooling import pool_cells
 from ._profile import shortlist, working_model
+from .structure import OwnCourse
 
 # Bases per gene, best first by the working model, that are fitted; the flat one comes on top. The
 # evidence of the search ranks them better than the profile table does.
@@ -95,11 +96,21 @@ def is_near(log_phi: Tensor, margin: float, share: float = 0.0) -> Tensor:
 
 @dataclass(frozen=True)
 class GeneFit:
-    """φ, λ and δ of a block of genes, each of shape ``(P, K)``, float64, in the module's units."""
+    """What was found of a block of genes, float64, in the module's units.
+
+    Attributes
+    ----------
+    assignment, scale, shift
+        φ, λ and δ, each of shape ``(P, K)``.
+    deviation
+        Own deviations, of :class:`~basisvae_scvi.inference.structure.OwnCourse`; ``None`` for a
+        model without.
+    """
 
     assignment: np.ndarray
     scale: np.ndarray
     shift: np.ndarray
+    deviation: OwnCourse | None = None
 
 
 class PairParameters:
@@ -181,6 +192,7 @@ class GeneBlock:
         self.genes = frozen.gene_parameters(constants)
         self.shape = self.genes.n_genes, frozen.n_basis
         self.integrated: Tensor | None = None
+        self.working: PairEvidence | None = None
 
     def _log_likelihood(self, chosen, z: Tensor, pairs: Pairs, weight: Tensor, scale, shift):
         genes = self.genes
@@ -191,6 +203,7 @@ class GeneBlock:
             dispersion=genes.dispersions(),
             dropout_logits=genes.dropout_logits(z),
             batch=self.batch[chosen],
+            deviation=genes.deviations(z),
         )
         evaluator = self.frozen.evaluator(z, shift)
         return expected_log_likelihood(
@@ -237,7 +250,7 @@ class GeneBlock:
         cells = self.cells
         size = np.ones(len(cells.mean)) if cells.size_factor is None else cells.size_factor
         weight = cells.n_obs / len(cells.mean)
-        table = PairEvidence(
+        self.working = PairEvidence(
             self.frozen.working,
             cells.mean[:, 0],
             self.values,
@@ -245,10 +258,25 @@ class GeneBlock:
             self.constants,
             weight,
             np.asarray(cells.batch).astype(int).ravel(),
-        ).table()
+        )
+        table = self.working.table()
         self._take(table.scale, table.shift)
         self.integrated = torch.tensor(table.evidence)
         return self.integrated
+
+    @torch.no_grad()
+    def deviate(self, log_phi: Tensor) -> OwnCourse | None:
+        """Set own deviations for log φ ``(P, K)``, λ and δ as they are."""
+        if self.working is None or self.genes.deviation is None:
+            return None
+        scale, shift = self.genes.scales(self.shape[1]), self.genes.shifts()
+        shift = torch.zeros(self.shape) if shift is None else shift
+        own = self.working.own_deviations(
+            *(values.double().numpy() for values in (log_phi.exp(), scale, shift))
+        )
+        if own.weight.size:
+            self.genes.deviation.set(own.weight)
+        return own
 
     @torch.no_grad()
     def evidence(self, listed: Tensor, *, exact: bool) -> Tensor:
@@ -322,10 +350,11 @@ class GeneBlock:
 
     def state(self, log_phi: Tensor) -> GeneFit:
         """What was found."""
+        own = self.deviate(log_phi)
         with torch.no_grad():
             scale, shift = self.genes.scales(self.shape[1]), self.genes.shifts()
             shift = torch.zeros(self.shape) if shift is None else shift
-        return GeneFit(log_phi.exp().numpy(), scale.double().numpy(), shift.double().numpy())
+        return GeneFit(log_phi.exp().numpy(), scale.double().numpy(), shift.double().numpy(), own)
 
 
 def fit_gene_block(
@@ -339,6 +368,7 @@ def fit_gene_block(
     block = GeneBlock(frozen, cells, values, constants)
     alone, listed, last = np.random.SeedSequence(seed).generate_state(len(ROUNDS)).tolist()
     log_phi = block.propose()
+    block.deviate(log_phi)
     block.fit(ROUNDS[0], log_phi, alone)
     block.fit(ROUNDS[1], log_phi, listed)
     log_phi = block.log_responsibilities(block.evidence(log_phi.isfinite(), exact=False))

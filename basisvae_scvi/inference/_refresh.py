@@ -126,6 +126,21 @@ def pair_evidence(
     return PairEvidence(bases, at, cells.values, size, constants, weight, cells.batch)
 
 
+def set_deviations(module: BasisVAEModule, pairs: PairEvidence) -> None:
+    """Give genes their own deviations for q(w), λ and δ as they are."""
+    genes = module.genes
+    if genes.deviation is not None and float(genes.shape_deviation) > 0.0:
+        genes.deviation.set(pairs.own_deviations(*gene_tables(module)).weight)
+
+
+def gene_tables(module: BasisVAEModule) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """φ, λ and δ, each ``(P, K)``, float64."""
+    phi, scale = module.assignment(), module.genes.scales(module.n_basis)
+    shift = module.genes.shifts()
+    shift = torch.zeros_like(phi) if shift is None else shift
+    return tuple(values.double().cpu().numpy() for values in (phi, scale, shift))
+
+
 class AssignmentRefresher:
     """Coordinate ascent on q(w), λ and δ, with z, the bases and the nuisances held.
 
@@ -184,7 +199,8 @@ class AssignmentRefresher:
         self, module: BasisVAEModule, cells: PlacedCells, *, keep_active: bool
     ) -> None:
         """φ from the evidence, λ, δ and own deviations integrated out; λ and δ of idle pairs."""
-        table = pair_evidence(module, cells, self.constants, self.n_obs).table()
+        pairs = pair_evidence(module, cells, self.constants, self.n_obs)
+        table = pairs.table()
         genes, device = module.genes, module.device
         everything = Pairs.all(genes.n_genes, module.n_basis, device)
         active = Pairs.active(module.assignment(), _ACTIVE)
@@ -203,6 +219,7 @@ class AssignmentRefresher:
         # Bases that the search has left level are no groups: with its own deviation any gene fits.
         evidence[:, module.assignment.idle()] = -torch.inf
         module.assignment.update(evidence, module.assignment_weight)
+        set_deviations(module, pairs)
 
     def _evidence(self, module: BasisVAEModule, cells: PlacedCells, pairs: Pairs) -> Tensor:
         """What a gene gains by a basis: Σ_n log p, scaled to all cells, plus its log priors.

@@ -22,6 +22,7 @@ from .structure import (
     FoundStructure,
     GroupedGenes,
     SettledGenes,
+    WorkingEvidence,
     anchor,
     find_structure,
     posterior,
@@ -62,6 +63,8 @@ class Start:
         Grid of z, shape ``(G,)``.
     offset
         Log offsets of the batches, shape ``(B, P)``.
+    working
+        What the cells, at their places, say of all genes.
     has_trajectory
         Whether the genes change along z at all.
     found
@@ -79,6 +82,7 @@ class Start:
     composition: np.ndarray
     grid_z: np.ndarray
     offset: np.ndarray
+    working: WorkingEvidence
     has_trajectory: bool
     found: FoundStructure
     searched_genes: np.ndarray
@@ -209,7 +213,7 @@ class StartSearch:
         ]
         of_cells = [[places[cells] for places in order] for order in starts]
         found = find_structure(searched, of_cells, self.seed, n_restarts, silent=self.silent)
-        evidence, scale, shift, offset = self._all_genes(values, cells, variance, found)
+        working, evidence, scale, shift = self._all_genes(values, cells, variance, found)
         curves, places = found.structure.curves, starts[found.order][found.start]
         if not module.observed_latent:
             held = _as_nearest(places, places[cells], found.places)
@@ -223,7 +227,8 @@ class StartSearch:
             shift=shift,
             composition=found.hyperparameters.composition,
             grid_z=self.grid.z,
-            offset=offset,
+            offset=working.offset,
+            working=working,
             has_trajectory=found.structure.total - found.flat_total > _MIN_TRAJECTORY_GAIN,
             found=found,
             searched_genes=genes,
@@ -268,8 +273,10 @@ class StartSearch:
             means.append(posterior(log_likelihood, held) @ self.grid.z)
         return np.concatenate(means)
 
-    def _all_genes(self, values, cells, variance, found: FoundStructure) -> tuple[np.ndarray, ...]:
-        """Evidence, λ and δ of all genes on what was found, ``(P, K + 1)``; offsets ``(B, P)``.
+    def _all_genes(
+        self, values, cells, variance, found: FoundStructure
+    ) -> tuple[WorkingEvidence, np.ndarray, np.ndarray, np.ndarray]:
+        """Evidence of all genes, and its table, λ and δ on what was found, ``(P, K + 1)``.
 
         Block by block: the table over all shifts would not fit into memory.
         """
@@ -284,7 +291,7 @@ class StartSearch:
         curves = found.structure.curves
         flat = evidence.flat_evidence[:, None]
         if not len(curves):
-            return flat, np.ones_like(flat), np.zeros_like(flat), evidence.offset
+            return evidence, flat, np.ones_like(flat), np.zeros_like(flat)
         parts = []
         for start in range(0, n_genes, _GENES_PER_BLOCK):
             genes = np.arange(start, min(start + _GENES_PER_BLOCK, n_genes))
@@ -295,7 +302,7 @@ class StartSearch:
         columns = [np.concatenate(part) for part in zip(*parts, strict=True)]
         of_flat = flat, np.ones_like(flat), np.zeros_like(flat)
         tables = [np.concatenate(pair, axis=1) for pair in zip(of_flat, columns, strict=True)]
-        return *tables, evidence.offset
+        return evidence, *tables
 
 
 def _as_nearest(at: np.ndarray, known: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -326,6 +333,13 @@ def _set_genes(module: BasisVAEModule, start: Start) -> None:
     evidence = torch.full((n_genes, module.n_basis), -torch.inf, dtype=torch.float64)
     evidence[:, :n_used] = torch.as_tensor(start.evidence)
     module.assignment.update(evidence.to(device), module.assignment_weight)
+    if module.genes.deviation is not None and deviation > 0.0:
+        phi = module.assignment().double().cpu().numpy()[:, :n_used]
+        curves = np.log(start.curves) if module.likelihood.is_count else start.curves
+        own = start.working.own_deviations(
+            curves, phi, np.maximum(start.scale, _MIN_SCALE), start.shift
+        )
+        module.genes.deviation.set(own.weight)
 
 
 def apply_start(module: BasisVAEModule, start: Start) -> None:

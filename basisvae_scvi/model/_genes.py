@@ -222,13 +222,17 @@ class GenesMixin:
         return self._curve_table(view.basis(points), points, self._labels())
 
     def get_gene_trends(
-        self, genes: Sequence[str] | str | None = None, z: np.ndarray | None = None
+        self,
+        genes: Sequence[str] | str | None = None,
+        z: np.ndarray | None = None,
+        *,
+        own_course: bool = True,
     ) -> pd.DataFrame:
         """Expected normalised expression of genes along z, averaged over q(w) and over batches.
 
-        For counts Σ_k φ_jk m_j λ_jk b_k(z + δ_jk) times the mean batch factor: counts of a cell
-        with size factor 1, without dropout. For Gaussian data the mean, for binary data the
-        probability.
+        For counts Σ_k φ_jk m_j λ_jk b_k(z + δ_jk) exp(ε_j(z)) times the mean batch factor: counts
+        of a cell with size factor 1, without dropout. For Gaussian data the mean, for binary data
+        the probability.
 
         Parameters
         ----------
@@ -237,6 +241,9 @@ class GenesMixin:
         z
             Points, shape ``(G,)`` or ``(G, Q)``; by default 200 over the range of the central
             99 % of the cells.
+        own_course
+            Whether the gene's own deviation ε_j from its group takes part. Without it, all genes
+            of a group follow one course.
 
         Returns
         -------
@@ -268,10 +275,10 @@ class GenesMixin:
         with torch.no_grad():
             for batch, weight in enumerate(batches):
                 if weight > 0:
-                    trends += (
-                        weight
-                        * self.module.expected_expression(internal, batch, chosen).cpu().numpy()
+                    mean = self.module.expected_expression(
+                        internal, batch, chosen, own_course=own_course
                     )
+                    trends += weight * mean.cpu().numpy()
         return self._curve_table(trends, points, names)
 
     def _batch_weights(self) -> np.ndarray:

@@ -3,11 +3,14 @@
 from ._assignment import SCHEMES, Assignment
 from ._basis import Z_LIMIT, BasisFunctions, NetworkBasis
 from ._constants import OUTPUT_KEYS, TENSOR_KEYS
+from ._deviations import LATENT_REACH, LATENT_STEP, deviation_functions, latent_grid
 from ._gauge import rescale_latent
 from ._genes import FeatureConstants, GeneParameters
 from ._module import BasisVAEModule
 
 __all__ = [
+    "LATENT_REACH",
+    "LATENT_STEP",
     "OUTPUT_KEYS",
     "SCHEMES",
     "TENSOR_KEYS",
@@ -18,5 +21,7 @@ __all__ = [
     "FeatureConstants",
     "GeneParameters",
     "NetworkBasis",
+    "deviation_functions",
+    "latent_grid",
     "rescale_latent",
 ]

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 def rescale_latent(module: BasisVAEModule, unit: float) -> None:
     """Measure z in another unit: z and δ are divided by ``unit``, and nothing else is seen of it.
 
-    Encoder, basis functions, shifts, scales, composition and dropout change together, so that all
-    log likelihoods stay what they are; the priors of z, δ and λ are those of the new unit.
+    Encoder, basis functions, shifts, scales, deviations, composition and dropout change together,
+    so that all log likelihoods stay what they are; the priors are those of the new unit.
 
     Parameters
     ----------
@@ -39,6 +39,8 @@ def rescale_latent(module: BasisVAEModule, unit: float) -> None:
         genes.log_scale.add_((basis.norms() / before).log())
     if genes.translation_invariant:
         genes.shift.div_(unit)
+    if genes.deviation is not None:
+        genes.deviation.rescale(unit)
     if genes.likelihood.has_dropout and isinstance(genes.dropout, LatentDropout):
         genes.dropout.hidden.weight.mul_(unit)
     if module.composition.any():

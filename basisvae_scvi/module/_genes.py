@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from basisvae_scvi.likelihood import Likelihood, Pairs
 
+from ._deviations import OwnDeviations
 from ._priors import log_prior_normal, log_prior_scale
 
 DispersionMode = Literal["gene", "gene-batch"]
@@ -24,6 +25,9 @@ def _with_learned_priors(module: nn.Module, state: dict[str, Tensor], prefix: st
     """States from before these were learned: shifts are N(0, 1), no gene deviates."""
     state.setdefault(f"{prefix}shift_prior_sd", torch.ones_like(module.shift_prior_sd))
     state.setdefault(f"{prefix}shape_deviation", torch.zeros_like(module.shape_deviation))
+    if module.deviation is not None:
+        for name, value in module.deviation.state_dict().items():
+            state.setdefault(f"{prefix}deviation.{name}", value.clone())
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ class LatentDropout(nn.Module):
 
 
 class GeneParameters(nn.Module):
-    """Scales λ, shifts δ, dispersions, dropout and batch offsets of all genes.
+    """Scales λ, shifts δ, own deviations, dispersions, dropout and batch offsets of all genes.
 
     Parameters
     ----------
@@ -95,6 +99,8 @@ class GeneParameters(nn.Module):
         ``"gene"`` or ``"gene-batch"``.
     zero_inflation
         ``"gene"`` or ``"latent"``.
+    deviates
+        Whether genes have deviations of their own from their basis; one latent dimension.
     """
 
     START_DROPOUT_LOGIT = -3.0
@@ -112,6 +118,7 @@ class GeneParameters(nn.Module):
         translation_invariant: bool,
         dispersion: DispersionMode,
         zero_inflation: ZeroInflationMode,
+        deviates: bool = False,
     ):
         super().__init__()
         n_genes = len(constants.scale)
@@ -132,6 +139,7 @@ class GeneParameters(nn.Module):
                 if zero_inflation == "latent"
                 else nn.Parameter(torch.zeros(1, n_genes))
             )
+        self.deviation = OwnDeviations(n_genes) if deviates else None
         # Also with one batch, where it stays zero, so that query mapping can add rows to it.
         self.batch_offset = nn.Parameter(torch.zeros(n_batch, n_genes), requires_grad=n_batch > 1)
         self.register_buffer("batch_is_reference", torch.ones(n_batch))
@@ -155,6 +163,8 @@ class GeneParameters(nn.Module):
         """Return to the starting values: λ = 1, δ = 0, moment estimates of the dispersion."""
         self.shift_prior_sd.fill_(1.0)
         self.shape_deviation.fill_(0.0)
+        if self.deviation is not None:
+            self.deviation.set(self.deviation.weight * 0.0)
         for name in ("log_scale", "shift", "batch_offset"):
             if hasattr(self, name):
                 getattr(self, name).zero_()
@@ -212,6 +222,13 @@ class GeneParameters(nn.Module):
             return None
         return self.dropout(z) if isinstance(self.dropout, LatentDropout) else self.dropout
 
+    def deviations(self, z: Tensor) -> Tensor | None:
+        """Own deviations at latent coordinates ``(N, 1)``, in the units of offsets, ``(N, P)``."""
+        if self.deviation is None:
+            return None
+        deviation = self.deviation(z, self.shape_deviation)
+        return deviation if self.likelihood.is_count else deviation * self.feature_scale
+
     def offsets(self) -> Tensor | None:
         """Batch offsets c_bj, shape ``(B, P)``, of mean 0 over the reference batches.
 
@@ -237,10 +254,12 @@ class GeneParameters(nn.Module):
         return total
 
     def log_prior(self, pairs: Pairs, weight: Tensor) -> Tensor:
-        """Σ_m w_m [log N(δ_m | 0, σ_δ²) + log Γ(λ_m | 1, 1)] + Σ_bj log N(c_bj | 0, 1)."""
+        """Σ_m w_m [log N(δ_m | 0, σ_δ²) + log Γ(λ_m | 1, 1)] + Σ log N(c_bj | 0, 1) − ½ Σ u²."""
         total = (weight * self.log_prior_per_pair(pairs)).sum()
         if self.n_batch > 1:
             total = total + log_prior_normal(self.batch_offset).sum()
+        if self.deviation is not None:
+            total = total + self.deviation.log_prior()
         return total
 
     def gene_state(self, pairs: Pairs) -> tuple[Tensor | None, Tensor | None]:

@@ -181,6 +181,7 @@ class BasisVAEModule(EncodingMixin, CompositionMixin, PredictionMixin, BaseModul
             translation_invariant=translation_invariant,
             dispersion=dispersion,
             zero_inflation=zero_inflation,
+            deviates=shape_deviation != 0.0,
         )
         self.assignment = Assignment(n_input, n_basis, inference, concentration)
         self._make_composition()
@@ -205,10 +206,12 @@ class BasisVAEModule(EncodingMixin, CompositionMixin, PredictionMixin, BaseModul
         batch_index: Tensor,
         *,
         composes: bool = True,
+        deviates: bool = True,
     ) -> Observations:
         """Minibatch in the form that the likelihood backends take.
 
-        With ``composes`` size factors are corrected for the composition of libraries at z.
+        With ``composes`` size factors are corrected for the composition of libraries at z; with
+        ``deviates`` genes follow courses of their own, where they have any.
         """
         composes &= size_factor is not None
         factor = self.composition_factor(z) if composes else None
@@ -220,6 +223,7 @@ class BasisVAEModule(EncodingMixin, CompositionMixin, PredictionMixin, BaseModul
             dispersion=self.genes.dispersions(),
             dropout_logits=self.genes.dropout_logits(z),
             batch=batch_index.reshape(-1).long(),
+            deviation=self.genes.deviations(z) if deviates else None,
         )
 
     def pair_parameters(self, pairs: Pairs) -> tuple[Tensor, Tensor | None]:

@@ -16,7 +16,9 @@ from ._priors import standard_normal
 class PredictionMixin:
     """Predictions of a :class:`BasisVAEModule`."""
 
-    def expected_expression(self, z: Tensor, batch: int, genes: np.ndarray) -> Tensor:
+    def expected_expression(
+        self, z: Tensor, batch: int, genes: np.ndarray, *, own_course: bool = True
+    ) -> Tensor:
         """Expected value of some genes at given points in one batch, for size factor 1.
 
         Parameters
@@ -27,6 +29,8 @@ class PredictionMixin:
             Index of the batch.
         genes
             Indices of the genes, shape ``(J,)``.
+        own_course
+            Whether genes deviate from their basis, or all follow it.
 
         Returns
         -------
@@ -41,7 +45,9 @@ class PredictionMixin:
         shape_only = z.new_empty(()).expand(z.shape[0], self.genes.n_genes)
         batch_index = torch.full((z.shape[0], 1), batch, device=z.device)
         size_factor = z.new_ones(z.shape[0], 1) if self.likelihood.is_count else None
-        observations = self.observations(shape_only, z, size_factor, batch_index, composes=False)
+        observations = self.observations(
+            shape_only, z, size_factor, batch_index, composes=False, deviates=own_course
+        )
         evaluator = self.basis.evaluator(z, shift)
         weight = pairs.select(phi)
         mean = expected_observation(

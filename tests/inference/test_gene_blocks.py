@@ -132,8 +132,10 @@ def test_result_is_that_of_a_fit_with_bases_unchanged(trained, everything, parts
         getattr(module.genes, value).copy_(constant)
     # The fit starts where the profile table puts it: δ has more than one optimum.
     start = GeneBlock(frozen, cells, values, constants)
-    start.propose()
+    start.deviate(start.propose())
     with torch.no_grad():
+        module.genes.shape_deviation.copy_(start.genes.shape_deviation)
+        module.genes.deviation.set(start.genes.deviation.weight)
         module.genes.log_scale.copy_(start.genes.log_scale)
         module.genes.shift.copy_(start.genes.shift)
         module.genes.log_dispersion.copy_(start.genes.log_dispersion)

@@ -10,7 +10,7 @@ from ._cells import anchor, place_on_grid, posterior
 from ._counts import CountEvidence
 from ._curves import CurvePrior, CurveSpace, CurveSums, curve_space
 from ._deviation import DEVIATIONS
-from ._evidence import Predictor, WorkingEvidence
+from ._evidence import OwnCourse, Predictor, WorkingEvidence
 from ._families import working_evidence
 from ._grid import STEP, CurveGrid
 from ._moves import Moves
@@ -29,6 +29,7 @@ __all__ = [
     "FoundStructure",
     "GroupedGenes",
     "Moves",
+    "OwnCourse",
     "Predictor",
     "SettledGenes",
     "SmoothPrior",

@@ -103,6 +103,9 @@ class CountEvidence(WorkingEvidence):
         if self._own is not None:
             self._take_composition()
 
+    def _scaled(self, course, scale):
+        return course + np.log(scale)[:, None] * self.grid.basis.sum(0)
+
     def fit_composition(self, weight: np.ndarray) -> SmoothFit:
         """Composition under which genes are level, with weights ``(P,)``; one curve, ``(G,)``."""
         bare = self.sums.exposure.sum(0)

@@ -8,40 +8,21 @@ that under which the data are most probable (empirical Bayes).
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from basisvae_scvi.module import deviation_functions
 
 from ._grid import CurveGrid
 
 if TYPE_CHECKING:
     from ._state import SettledGenes, Structure
 
-# κ(d) = 1 / (1 + d² / (2 l²)), rational quadratic: squared-exponential kernels of all lengths
-# about l (Rasmussen & Williams 2006, eq. 4.19). On the marrow's erythroid and monocyte lineages it
-# gains 20 to 80 nats over a single length (0.5 to 2.2 were tried), and searches agree better.
-_LENGTH = 1.0
-# Directions with less than this share of the largest variance are left out: a hundredth of τ.
-_NEGLIGIBLE = 1e-3
 # The τ to choose from.
 DEVIATIONS = (0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
 _SWEEPS = 2
 _MIN_GAIN = 1.0
-
-
-@cache
-def _unit_deviations() -> np.ndarray:
-    """Square root of κ in terms of the grid's basis, shape ``(S, R)``.
-
-    Deviations have mean 0 over N(0, 1): their level is that of λ.
-    """
-    grid = CurveGrid(False)
-    covariance = 1.0 / (1.0 + 0.5 * ((grid.z[:, None] - grid.z) / _LENGTH) ** 2)
-    centred = np.eye(len(grid.z)) - np.exp(grid.log_z_prior)
-    variance, direction = np.linalg.eigh(centred @ covariance @ centred.T)
-    kept = variance > _NEGLIGIBLE * variance[-1]
-    return grid.basis.T @ (direction[:, kept] * np.sqrt(variance[kept]))
 
 
 def deviation_directions(deviation: float) -> np.ndarray:
@@ -52,7 +33,7 @@ def deviation_directions(deviation: float) -> np.ndarray:
     deviation
         τ.
     """
-    root = _unit_deviations()
+    root = CurveGrid(False).basis.T @ deviation_functions()
     return deviation * root if deviation > 0 else root[:, :0]
 
 

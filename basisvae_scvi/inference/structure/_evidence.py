@@ -18,12 +18,15 @@ from scipy import sparse
 from basisvae_scvi.module import FeatureConstants
 
 from ._curves import CurveSums, curve_space
+from ._deviation import deviation_directions
 from ._grid import CurveGrid
-from ._quadratic import Deviating, squares
+from ._quadratic import Deviating, Quadratics, squares
 from ._smooth import SmoothFit
 
 # Columns of single precision that are in memory in double precision at a time.
 _GENES_PER_BLOCK = 512
+# Bases that a gene hardly follows have no part in its own course.
+_NEGLIGIBLE_SHARE = 1e-3
 # A gene's own course: prior standard deviation, its length, and that of its level.
 OWN_COURSE = {"sd": 1.2, "length": 0.5, "level": 1.0}
 # Length of own courses where orders of the cells are compared. A process has few bends: with
@@ -126,6 +129,21 @@ class CellWeights(NamedTuple):
     constant: np.ndarray
 
 
+class OwnCourse(NamedTuple):
+    """Own deviations ε = τ v u of genes, u ~ N(0, I) before there are data.
+
+    Attributes
+    ----------
+    weight
+        E[u], shape ``(P, R)``; R = 0 for τ = 0.
+    covariance
+        Its posterior covariance, shape ``(P, R, R)``; 0 for genes that are flat.
+    """
+
+    weight: np.ndarray
+    covariance: np.ndarray
+
+
 class WorkingEvidence(ABC):
     """Sufficient statistics of the genes for cells on the grid.
 
@@ -168,6 +186,7 @@ class WorkingEvidence(ABC):
     offset: np.ndarray
     own_course: np.ndarray
     genes: Deviating
+    _given: Quadratics | None = None  # before cells are pooled
 
     def __init__(
         self,
@@ -232,6 +251,33 @@ class WorkingEvidence(ABC):
     @abstractmethod
     def set_deviation(self, deviation: float) -> None:
         """Replace τ; takes part at once if cells are pooled."""
+
+    @abstractmethod
+    def _scaled(self, course: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """Courses ``(P', S)`` of genes of given λ ``(P',)``."""
+
+    def own_deviations(
+        self, curves: np.ndarray, phi: np.ndarray, scale: np.ndarray, shift: np.ndarray
+    ) -> OwnCourse:
+        """How genes deviate from their bases, λ and δ given; what is flat does not.
+
+        Parameters
+        ----------
+        curves
+            Shape ``(K, C)``.
+        phi, scale, shift
+            Responsibilities, λ and δ, each ``(P, K + 1)``; column 0 is the flat basis.
+        """
+        course = np.zeros((self.n_genes, self.grid.basis.shape[1]))
+        share = np.zeros(self.n_genes)
+        for k, curve in enumerate(curves, start=1):
+            genes = np.flatnonzero(phi[:, k] > _NEGLIGIBLE_SHARE)
+            at = self.grid.z + shift[genes, k, None]
+            seen = np.interp(at, self.grid.x, curve) @ self.grid.basis
+            course[genes] += phi[genes, k, None] * self._scaled(seen, scale[genes, k])
+            share[genes] += phi[genes, k]
+        given = Deviating(self._given, deviation_directions(self.deviation))
+        return OwnCourse(given.coordinates(course, share), given.covariance(share))
 
     @abstractmethod
     def integrate(

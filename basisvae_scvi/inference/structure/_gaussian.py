@@ -40,7 +40,6 @@ class GaussianEvidence(WorkingEvidence):
         super().__init__(*args, **kwargs)
         self.size = np.ones(self.values.shape[0])
         self.gene_precision = 1.0 / variance
-        self._given: Quadratics | None = None  # before cells are pooled
 
     def pool(self, share: np.ndarray) -> None:
         self._take(*self._sums(share))
@@ -93,6 +92,9 @@ class GaussianEvidence(WorkingEvidence):
         self.deviation = deviation
         if self._given is not None:
             self._integrate_deviations()
+
+    def _scaled(self, course, scale):
+        return course * scale[:, None]
 
     def integrate(self, statistics, genes):
         return self._integrated(statistics, self._constant(genes, statistics.linear))

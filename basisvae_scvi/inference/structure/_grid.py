@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import logsumexp
 
+from basisvae_scvi.module import LATENT_REACH, LATENT_STEP, latent_grid
+
 from ._smooth import ROUGHEST, SmoothPrior
 
-STEP = 0.05
-_Z_LIMIT = 3.2
+STEP = LATENT_STEP
 _MAX_SHIFT = 2.2
 _STEPS_PER_SHIFT = 2
 # Directions of the roughest curves with less than this share of the largest variance are left out.
@@ -70,8 +71,8 @@ class CurveGrid:
     """
 
     def __init__(self, translation_invariant: bool):
-        half = round(_Z_LIMIT / STEP)
-        self.z = STEP * np.arange(-half, half + 1)
+        self.z = latent_grid()
+        half = round(LATENT_REACH / STEP)
         stride = _STEPS_PER_SHIFT
         reach = round(_MAX_SHIFT / (STEP * stride)) if translation_invariant else 0
         moves = stride * np.arange(-reach, reach + 1)
@@ -160,8 +161,7 @@ class CurveGrid:
 
 @cache
 def _window_basis() -> np.ndarray:
-    half = round(_Z_LIMIT / STEP)
-    z = STEP * np.arange(-half, half + 1)
+    z = latent_grid()
     functions = SmoothPrior.of(z, negligible=_NEGLIGIBLE, **ROUGHEST).basis
     return np.linalg.qr(np.column_stack([np.ones(len(z)), functions]))[0]
 

@@ -125,9 +125,16 @@ class Deviating:
         share
             Σ_i w_i, shape ``(P,)``.
         """
+        return course + self.coordinates(course, share) @ self.directions.T
+
+    def coordinates(self, course: np.ndarray, share: np.ndarray) -> np.ndarray:
+        """E[u], shape ``(P, R)``; parameters as in :meth:`courses`."""
         pull = share[:, None] * self.given.linear
-        pull = pull - (self.given.quadratic @ course[..., None])[..., 0]
-        return course + self._mean(pull) @ self.directions.T
+        return self._mean(pull - (self.given.quadratic @ course[..., None])[..., 0])
+
+    def covariance(self, share: np.ndarray) -> np.ndarray:
+        """Posterior covariance of u, times ``share`` ``(P,)``; shape ``(P, R, R)``."""
+        return share[:, None, None] * np.linalg.inv(self._precision)
 
     def direction(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """E[u_i] = α − β·c and its variance: α ``(P,)``, β ``(P, S)``, variance ``(P,)``."""
