@@ -22,6 +22,8 @@ from ._truth import (
 
 LIKELIHOODS = ("nb", "zinb", "poisson")
 HALF_WIDTH = 2.0  # uniform z covers what N(0, 1) covers to 95 %
+# Own deviations are smooth: Gaussian processes of this length, given at these points.
+DEVIATION_LENGTH, DEVIATION_POINTS = 1.0, np.linspace(-4.0, 4.0, 161)
 BLOCK = 2**22  # elements drawn at a time: bounds memory, 32 MB per dense float64 array
 
 
@@ -35,6 +37,7 @@ def simulate_counts(
     log_mean_sd: float = 0.5,
     max_shift: float = 1.5,
     log_scale_sd: float = 0.3,
+    shape_deviation: float = 0.0,
     dispersion: ArrayLike = 2.0,
     likelihood: str = "nb",
     dropout: ArrayLike = 0.0,
@@ -46,9 +49,10 @@ def simulate_counts(
 ) -> ad.AnnData:
     """Draw counts from the model: size factor, gene mean, batch, scale and shifted shape.
 
-    μ_nj = s_n · m_j · exp(c_bj) · λ_j · b(z_n + δ_j), with b normalised to mean 1 under N(0, 1)
-    and y_nj ~ NB(μ, θ_j), ZINB or Poisson (Märtens & Yau 2020, eq. 3, with the size factor, gene
-    mean and batch offset that this package adds).
+    μ_nj = s_n · m_j · exp(c_bj) · λ_j · b(z_n + δ_j) · exp(ε_j(z_n)), with b normalised to mean 1
+    under N(0, 1), ε_j a smooth deviation of the gene's own, and y_nj ~ NB(μ, θ_j), ZINB or Poisson
+    (Märtens & Yau 2020, eq. 3, with the size factor, gene mean, batch offset and deviation that
+    this package adds).
 
     Parameters
     ----------
@@ -66,6 +70,9 @@ def simulate_counts(
         δ is uniform on ±max_shift, units of z, on top of the offset of the shape; 0 for none.
     log_scale_sd
         Standard deviation of log λ; λ has mean 1.
+    shape_deviation
+        Standard deviation of ε_j, a Gaussian process of length 1 and of mean 0 under N(0, 1); 0
+        for none. Flat genes have none.
     dispersion
         Inverse dispersion θ, one number or (n_vars,): variance μ + μ²/θ. Unused for Poisson.
     likelihood
@@ -90,7 +97,8 @@ def simulate_counts(
     ``shapes``), "true_shape" (the basis function, which a shift cannot change), "true_shift" δ
     with the offset of the shape included (0 for flat genes), "true_scale" λ, "true_mean" m,
     "true_dispersion" θ (inf for Poisson), "true_dropout". ``varm["true_batch_offset"]``: c,
-    n_vars × n_batches, if n_batches > 1. ``uns["simulation"]``: the arguments.
+    n_vars × n_batches, if n_batches > 1. ``varm["true_deviation"]``: ε at 161 even points of z
+    from -4 to 4, if ``shape_deviation`` > 0. ``uns["simulation"]``: the arguments.
 
     Raises
     ------
@@ -123,7 +131,8 @@ def simulate_counts(
     }
     batch = rng.permutation(np.arange(n_obs) % n_batches)
     offset = _draw_offsets(rng, n_vars, n_batches, batch_sd)
-    x = _draw_counts(rng, pd.DataFrame(obs), pd.DataFrame(var), offset, batch)
+    own = _draw_deviations(rng, var["true_shape"], shape_deviation)
+    x = _draw_counts(rng, pd.DataFrame(obs), pd.DataFrame(var), offset, batch, own)
     if n_batches > 1:
         names = [f"batch{b}" for b in range(n_batches)]
         obs["batch"] = pd.Categorical.from_codes(batch, categories=names)
@@ -131,14 +140,16 @@ def simulate_counts(
     adata = assemble(x, prefix="gene", obs=obs, var=var, parameters=parameters)
     if n_batches > 1:
         adata.varm["true_batch_offset"] = offset
+    if own is not None:
+        adata.varm["true_deviation"] = own
     return adata
 
 
 def expected_counts(adata: ad.AnnData) -> NDArray[np.float64]:
     """Recompute μ, before dropout, from the truth that :func:`simulate_counts` stored.
 
-    μ_nj = s_n · m_j · exp(c_bj) · λ_j · b(z_n + δ_j) (Märtens & Yau 2020, eq. 3, extended): the
-    level that an estimate is compared with.
+    μ_nj = s_n · m_j · exp(c_bj) · λ_j · b(z_n + δ_j) · exp(ε_j(z_n)) (Märtens & Yau 2020, eq. 3,
+    extended): the level that an estimate is compared with.
 
     Parameters
     ----------
@@ -169,18 +180,26 @@ def expected_counts(adata: ad.AnnData) -> NDArray[np.float64]:
         # Subsetting drops unused categories, so columns are found by name and not by code.
         offset = np.asarray(adata.varm["true_batch_offset"])
         batch = np.array([int(name.removeprefix("batch")) for name in adata.obs["batch"]])
-    return _mean(adata.obs, adata.var, offset, batch)
+    own = adata.varm.get("true_deviation")
+    own = None if own is None else np.asarray(own)
+    return _mean(adata.obs, adata.var, offset, batch, own)
 
 
 def _mean(
-    obs: pd.DataFrame, var: pd.DataFrame, offset: NDArray, batch: NDArray
+    obs: pd.DataFrame,
+    var: pd.DataFrame,
+    offset: NDArray,
+    batch: NDArray,
+    own: NDArray | None,
 ) -> NDArray[np.float64]:
-    """Evaluate μ, (n_obs, n_vars), with c (n_vars, n_batches) and the batch of each cell."""
+    """Evaluate μ, (n_obs, n_vars), with c (n_vars, n_batches), batches, and ε at its points."""
     z = obs["true_z"].to_numpy()
     level = (var["true_mean"] * var["true_scale"]).to_numpy()
     mean = np.empty((len(obs), len(var)))
     for j, (name, shift) in enumerate(zip(var["true_shape"], var["true_shift"], strict=True)):
         mean[:, j] = level[j] * np.exp(offset[j, batch]) * basis_values(name, z + shift)
+        if own is not None:
+            mean[:, j] *= np.exp(np.interp(z, DEVIATION_POINTS, own[j]))
     return mean * obs["true_size_factor"].to_numpy()[:, None]
 
 
@@ -251,6 +270,22 @@ def _draw_offsets(
     return offset - offset.mean(axis=1, keepdims=True)
 
 
+def _draw_deviations(rng: np.random.Generator, shape: Sequence, sd: float) -> NDArray | None:
+    """Draw ε at its points, (n_vars, 161); ``None`` for a standard deviation of 0."""
+    sd = check_number("shape_deviation", sd)
+    if sd == 0:
+        return None
+    z = DEVIATION_POINTS
+    weight = np.exp(-0.5 * z**2)
+    centred = np.eye(len(z)) - weight / weight.sum()
+    kernel = np.exp(-0.5 * ((z[:, None] - z) / DEVIATION_LENGTH) ** 2)
+    variance, direction = np.linalg.eigh(centred @ kernel @ centred.T)
+    root = direction * np.sqrt(np.maximum(variance, 0.0))
+    own = sd * rng.standard_normal((len(shape), len(z))) @ root.T
+    own[np.asarray(shape) == "flat"] = 0.0
+    return own
+
+
 def _check_dropout(dropout: ArrayLike, n_vars: int, likelihood: str) -> NDArray:
     """Return the dropout probabilities, (n_vars,); only a ZINB may have any above 0."""
     probability = check_per_gene("dropout", dropout, n_vars, positive=False)
@@ -267,13 +302,16 @@ def _draw_counts(
     var: pd.DataFrame,
     offset: NDArray,
     batch: NDArray,
+    own: NDArray | None,
 ) -> sp.csr_matrix:
     """Draw the counts, (n_obs, n_vars), a block of genes at a time."""
     width = max(1, BLOCK // len(obs))
     blocks = []
     for start in range(0, len(var), width):
         genes = var.iloc[start : start + width]
-        rate = _mean(obs, genes, offset[start : start + width], batch)
+        part = slice(start, start + width)
+        own_part = None if own is None else own[part]
+        rate = _mean(obs, genes, offset[part], batch, own_part)
         theta = genes["true_dispersion"].to_numpy()
         if np.isfinite(theta).all():  # a gamma mixture of Poissons is the NB
             rate = rng.gamma(theta, rate / theta)

@@ -26,8 +26,9 @@ def _with_learned_priors(module: nn.Module, state: dict[str, Tensor], prefix: st
     state.setdefault(f"{prefix}shift_prior_sd", torch.ones_like(module.shift_prior_sd))
     state.setdefault(f"{prefix}shape_deviation", torch.zeros_like(module.shape_deviation))
     if module.deviation is not None:
-        for name, value in module.deviation.state_dict().items():
-            state.setdefault(f"{prefix}deviation.{name}", value.clone())
+        own = module.deviation
+        state.setdefault(f"{prefix}deviation.weight", torch.zeros_like(own.weight))
+        state.setdefault(f"{prefix}deviation.unit", torch.ones_like(own.unit))
 
 
 @dataclass(frozen=True)

@@ -214,6 +214,7 @@ def test_same_seed_same_data():
         {"log_mean_sd": -1.0},
         {"max_shift": -0.1},
         {"log_scale_sd": -0.1},
+        {"shape_deviation": -0.1},
         {"dispersion": 0.0},
         {"dispersion": [np.inf, 1.0, 1.0]},
         {"likelihood": "gamma"},
@@ -228,3 +229,23 @@ def test_errors_name_the_argument(arguments):
     named = list(arguments)[-1]
     with pytest.raises(ValueError, match=rf"^{named} "):
         simulate_counts(**{"n_obs": 10, "n_vars": 3, **arguments})
+
+
+def test_own_deviations_have_their_size_and_are_in_the_counts():
+    adata = simulate_counts(n_obs=400, n_vars=400, shape_deviation=0.3, mean_count=20.0, seed=2)
+    own, flat = adata.varm["true_deviation"], (adata.var["true_shape"] == "flat").to_numpy()
+    z = np.linspace(-4.0, 4.0, own.shape[1])
+    weight = np.exp(-0.5 * z**2) / np.exp(-0.5 * z**2).sum()
+    np.testing.assert_allclose(own @ weight, 0.0, atol=1e-7)
+    assert not own[flat].any()
+    # Of a process of length 1, what its mean over N(0, 1) leaves: 1 - 1/sqrt(3).
+    expected = 0.09 * (1.0 - 1.0 / np.sqrt(3.0))
+    assert (own[~flat] ** 2 @ weight).mean() == pytest.approx(expected, rel=0.1)
+    at = adata.obs["true_z"].to_numpy()
+    course = np.exp(np.stack([np.interp(at, z, values) for values in own], axis=1))
+    bare = adata.copy()
+    del bare.varm["true_deviation"]
+    np.testing.assert_allclose(expected_counts(adata), expected_counts(bare) * course)
+    assert adata.X.sum() == pytest.approx(expected_counts(adata).sum(), rel=0.02)
+    again = simulate_counts(n_obs=400, n_vars=400, mean_count=20.0, seed=2)
+    assert again.var.equals(adata.var)

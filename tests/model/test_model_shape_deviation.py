@@ -30,6 +30,7 @@ def deviating(deviation, likelihood, seed=4):
         x = course + own + 0.2 * rng.standard_normal(own.shape)
     adata = ad.AnnData(x.astype(np.float32))
     adata.obs["z"], adata.obs["ones"], adata.var["group"] = z, 1.0, group
+    adata.uns["own"] = own
     return adata
 
 
@@ -147,3 +148,33 @@ def test_intervals_know_of_deviations(adata):
     model.module.genes.shape_deviation.fill_(0.0)
     narrow = model.get_gene_intervals()["scale_sd"]
     assert (wide > narrow).all()
+
+
+@pytest.mark.parametrize("likelihood", ["nb", "gaussian"])
+def test_own_courses_are_those_of_the_genes(likelihood):
+    """Deviations of 0.3 are found; the course of the group misses them."""
+    adata = deviating(0.3, likelihood)
+    model = find(adata, likelihood=likelihood)
+    truth = adata.uns["own"]
+    at = adata.obs["z"].to_numpy()
+    inner = np.abs(at) < 2.0
+    z = model.orientation_ * model.get_latent_representation()[:, 0]
+    own = model.get_gene_trends(z=model.orientation_ * z).to_numpy()
+    group = np.where(adata.var["group"] == 0, 1.0, -1.0) * np.tanh(at)[:, None]
+    found = np.log(own) - 0.8 * group if likelihood == "nb" else own - group
+    common = model.get_gene_trends(z=model.orientation_ * z, own_course=False)
+    assert np.abs(own - common).to_numpy().mean() > 0.05
+    found, truth = (values[inner] - values[inner].mean(0) for values in (found, truth))
+    slope = (found * truth).sum() / (truth**2).sum()
+    assert np.corrcoef(found.ravel(), truth.ravel())[0, 1] > 0.9
+    assert slope == pytest.approx(1.0, abs=0.2)
+
+
+def test_saved_and_further_genes_keep_their_courses(adata, tmp_path):
+    model = find(adata)
+    trends = model.get_gene_trends()
+    model.save(tmp_path / "model", save_anndata=True)
+    again = BasisVAE.load(tmp_path / "model", accelerator="cpu")
+    np.testing.assert_array_equal(again.get_gene_trends(), trends)
+    deviation = model.module.genes.deviation.weight.numpy()
+    assert deviation.std() > 0.3
