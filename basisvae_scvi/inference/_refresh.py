@@ -23,6 +23,7 @@ from ._shapes import shift_grid
 _ACTIVE = 1e-3
 # Bases per gene, best first by the profile table, that the exact likelihood looks at.
 _SHORTLIST = 8
+_MIN_SCALE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -127,10 +128,22 @@ def pair_evidence(
 
 
 def set_deviations(module: BasisVAEModule, pairs: PairEvidence) -> None:
-    """Give genes their own deviations for q(w), λ and δ as they are."""
+    """Give genes their own deviations, and λ along with them, for q(w) and δ as they are.
+
+    λ that was trained beside other deviations would be off: where most of a gene's counts are on
+    one side, its level and its deviations can stand in for one another. The counts that the
+    working model sees have been through the dropout, of which λ is clear.
+    """
     genes = module.genes
-    if genes.deviation is not None and float(genes.shape_deviation) > 0.0:
-        genes.deviation.set(pairs.own_deviations(*gene_tables(module)).weight)
+    if genes.deviation is None or float(genes.shape_deviation) == 0.0:
+        return
+    phi, _, shift = gene_tables(module)
+    scale = np.maximum(pairs.best_scales(shift), _MIN_SCALE)
+    genes.deviation.set(pairs.own_deviations(phi, scale, shift).weight)
+    if genes.scale_invariant:
+        kept = 1.0 - genes.mean_dropout(torch.as_tensor(pairs.z)).double().cpu().numpy()
+        of_dynamic = torch.as_tensor(np.log(scale / kept[:, None])[:, 1:])
+        genes.log_scale[:, 1:] = of_dynamic.to(genes.log_scale)
 
 
 def gene_tables(module: BasisVAEModule) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -138,7 +151,7 @@ def gene_tables(module: BasisVAEModule) -> tuple[np.ndarray, np.ndarray, np.ndar
     phi, scale = module.assignment(), module.genes.scales(module.n_basis)
     shift = module.genes.shifts()
     shift = torch.zeros_like(phi) if shift is None else shift
-    return tuple(values.double().cpu().numpy() for values in (phi, scale, shift))
+    return tuple(values.detach().double().cpu().numpy() for values in (phi, scale, shift))
 
 
 class AssignmentRefresher:

@@ -132,6 +132,14 @@ class Likelihood(ABC):
         """Expected observation at a location (without dropout)."""
         return location
 
+    def course(self, location: Tensor) -> Tensor:
+        """What own deviations add to: the log of a count, else the location itself."""
+        return location
+
+    def from_course(self, course: Tensor) -> Tensor:
+        """The inverse of :meth:`course`."""
+        return course
+
     def combine(
         self, x: Tensor, saturated: Tensor, deviance: Tensor, dropout_logits: Tensor | None
     ) -> Tensor:
@@ -161,6 +169,14 @@ class _Counts(Likelihood):
         if offset is not None:
             mean = mean * offset.exp()
         return mean + MEAN_FLOOR
+
+    def course(self, location: Tensor) -> Tensor:
+        """Log mean."""
+        return location.log()
+
+    def from_course(self, course: Tensor) -> Tensor:
+        """Mean."""
+        return course.exp()
 
 
 class Poisson(_Counts):

@@ -140,17 +140,21 @@ def expected_observation(
     shift: Tensor | None = None,
     chunk_elements: int = CHUNK_ELEMENTS,
 ) -> Tensor:
-    """Σ_k φ_jk E[y_nj | k] for every cell and gene, shape ``(N, P)``.
+    """Expected observation of every cell and gene under q(w), shape ``(N, P)``.
+
+    Σ_k φ_jk E[y_nj | k]; of genes with own deviations, which are the same whatever k, that of the
+    mean course Σ_k φ_jk η_njk.
 
     Parameters are those of :func:`expected_log_likelihood`; ``observations.x`` is only read for
     its shape.
     """
-    total = z.new_zeros(observations.x.shape)
+    total, deviates = z.new_zeros(observations.x.shape), observations.deviation is not None
     for part in _chunks(len(pairs), z.shape[0], chunk_elements):
         chunk = Pairs(pairs.gene[part], pairs.basis[part])
         shift_part = None if shift is None else shift[part]
         location = pair_locations(
             likelihood, observations, z, basis, chunk, scale[part], shift_part
         )
-        total.index_add_(1, chunk.gene, likelihood.expected(location) * weight[part])
-    return total
+        value = likelihood.course if deviates else likelihood.expected
+        total.index_add_(1, chunk.gene, value(location) * weight[part])
+    return likelihood.expected(likelihood.from_course(total)) if deviates else total

@@ -223,6 +223,13 @@ class GeneParameters(nn.Module):
             return None
         return self.dropout(z) if isinstance(self.dropout, LatentDropout) else self.dropout
 
+    def mean_dropout(self, z: Tensor) -> Tensor:
+        """Dropout probability of every gene, averaged over cells at ``(N,)``; shape ``(P,)``."""
+        if not self.likelihood.has_dropout:
+            return torch.zeros_like(self.feature_scale)
+        logits = self.dropout_logits(z.to(self.feature_scale)[:, None])
+        return torch.sigmoid(logits).mean(0)
+
     def deviations(self, z: Tensor) -> Tensor | None:
         """Own deviations at latent coordinates ``(N, 1)``, in the units of offsets, ``(N, P)``."""
         if self.deviation is None:

@@ -103,6 +103,10 @@ class CountEvidence(WorkingEvidence):
         if self._own is not None:
             self._take_composition()
 
+    def _best_scales(self, seen):
+        mean, slope, _ = self._by_level
+        return np.exp(mean - (slope * seen).sum(1))
+
     def _scaled(self, course, scale):
         return course + np.log(scale)[:, None] * self.grid.basis.sum(0)
 

@@ -252,6 +252,24 @@ class WorkingEvidence(ABC):
     def set_deviation(self, deviation: float) -> None:
         """Replace τ; takes part at once if cells are pooled."""
 
+    def _seen(self, curve: np.ndarray, shift: np.ndarray) -> np.ndarray:
+        """A curve as genes of shifts ``(P',)`` follow it, in terms of the basis, ``(P', S)``."""
+        return np.interp(self.grid.z + shift[:, None], self.grid.x, curve) @ self.grid.basis
+
+    @abstractmethod
+    def _best_scales(self, seen: np.ndarray) -> np.ndarray:
+        """λ of every gene ``(P,)`` for courses ``(P, S)``, deviations integrated out."""
+
+    def best_scales(self, curves: np.ndarray, shift: np.ndarray) -> np.ndarray:
+        """The most probable λ of all genes under curves ``(K, C)`` at shifts ``(P, K)``."""
+        if not self.scale_invariant:
+            return np.ones_like(shift)
+        found = [
+            self._best_scales(self._seen(curve, at))
+            for curve, at in zip(curves, shift.T, strict=True)
+        ]
+        return np.stack(found, axis=1)
+
     @abstractmethod
     def _scaled(self, course: np.ndarray, scale: np.ndarray) -> np.ndarray:
         """Courses ``(P', S)`` of genes of given λ ``(P',)``."""
@@ -272,8 +290,7 @@ class WorkingEvidence(ABC):
         share = np.zeros(self.n_genes)
         for k, curve in enumerate(curves, start=1):
             genes = np.flatnonzero(phi[:, k] > _NEGLIGIBLE_SHARE)
-            at = self.grid.z + shift[genes, k, None]
-            seen = np.interp(at, self.grid.x, curve) @ self.grid.basis
+            seen = self._seen(curve, shift[genes, k])
             course[genes] += phi[genes, k, None] * self._scaled(seen, scale[genes, k])
             share[genes] += phi[genes, k]
         given = Deviating(self._given, deviation_directions(self.deviation))

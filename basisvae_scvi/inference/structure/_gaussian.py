@@ -93,6 +93,11 @@ class GaussianEvidence(WorkingEvidence):
         if self._given is not None:
             self._integrate_deviations()
 
+    def _best_scales(self, seen):
+        marginal = self.genes.marginal
+        square = ((marginal.quadratic @ seen[..., None])[..., 0] * seen).sum(1)
+        return self.best_scale(Statistics((marginal.linear * seen).sum(1), square), slice(None))
+
     def _scaled(self, course, scale):
         return course * scale[:, None]
 
