@@ -8,7 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from basisvae_scvi.module import OUTPUT_KEYS, BasisFunctions, BasisVAEModule, FeatureConstants
+from basisvae_scvi.module import (
+    OUTPUT_KEYS,
+    BasisFunctions,
+    BasisVAEModule,
+    FeatureConstants,
+    SmoothBasis,
+)
 
 from ._pooling import PooledCells, pool_cells
 from ._profile import working_model
@@ -23,9 +29,13 @@ ENCODER_RATE = 2e-3
 
 
 def fit_basis_functions(
-    functions: BasisFunctions, points: np.ndarray, curves: np.ndarray, *, level_unused: bool
+    functions: BasisFunctions | SmoothBasis,
+    points: np.ndarray,
+    curves: np.ndarray,
+    *,
+    level_unused: bool,
 ) -> None:
-    """Fit the first networks to curves by least squares.
+    """Fit the first networks to curves by least squares; smooth bases take them over.
 
     Parameters
     ----------
@@ -39,6 +49,9 @@ def fit_basis_functions(
         Whether the other networks start level. A random one would attract genes that happen to
         fluctuate like it.
     """
+    if isinstance(functions, SmoothBasis):
+        functions.set_curves(np.log(curves) if functions.positive else curves)
+        return
     if level_unused:
         with torch.no_grad():
             functions.amplitude[len(curves) :] *= _UNUSED_AMPLITUDE

@@ -14,6 +14,11 @@ def default_deviation(objective: str, n_latent: int) -> float | str:
     return "learned" if _heeds_deviation(objective, n_latent) else 0.0
 
 
+def default_basis(objective: str, n_latent: int) -> str:
+    """Kind of basis functions where the user says nothing."""
+    return "smooth" if _heeds_deviation(objective, n_latent) else "network"
+
+
 def check_arguments(arguments: dict) -> None:
     """Raise ValueError if one of the arguments of the model is out of range."""
     _check_choice(arguments["inference"], SCHEMES, "inference")
@@ -21,6 +26,7 @@ def check_arguments(arguments: dict) -> None:
     _check_choice(arguments["zero_inflation"], ("gene", "latent"), "zero_inflation")
     _check_choice(arguments["gene_prior"], ("assigned", "all"), "gene_prior")
     _check_choice(arguments["objective"], ("evidence", "paper"), "objective")
+    _check_basis(arguments["basis_functions"], arguments["objective"], arguments["n_latent"])
     for name in ("n_latent", "n_hidden_basis", "concentration"):
         _check_positive(arguments[name], name)
     for name in ("latent_weight", "assignment_weight", "latent_prior_scale"):
@@ -54,8 +60,18 @@ def _check_positive(value: float, argument: str, minimum: float = 0.0) -> None:
         raise ValueError(f"{argument}={value} must be greater than {minimum:g}.")
 
 
+def _check_basis(kind: str, objective: str, n_latent: int) -> None:
+    """Raise ValueError for a kind of basis functions that is unknown, or that nothing finds."""
+    _check_choice(kind, ("smooth", "network"), "basis_functions")
+    if kind == "smooth" and not _heeds_deviation(objective, n_latent):
+        raise ValueError(
+            f"basis_functions='smooth' takes objective='evidence' and n_latent=1, not "
+            f"objective={objective!r} and n_latent={n_latent}; leave it out, or choose 'network'."
+        )
+
+
 def _heeds_deviation(objective: str, n_latent: int) -> bool:
-    """Whether genes are assigned by a model in which they may deviate from their group."""
+    """Whether the search finds the structure, in which genes may deviate from their group."""
     return objective == "evidence" and n_latent == 1
 
 

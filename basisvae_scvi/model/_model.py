@@ -31,7 +31,7 @@ from basisvae_scvi.likelihood import get_likelihood
 from basisvae_scvi.module import BasisVAEModule
 
 from ._accessors import AccessorsMixin
-from ._arguments import check_arguments, default_deviation
+from ._arguments import check_arguments, default_basis, default_deviation
 from ._assign_genes import AssignGenesMixin
 from ._constants import feature_constants
 from ._latent_fields import latent_arguments, latent_field
@@ -117,11 +117,15 @@ class BasisVAE(
         deviations of these over the cells.
     n_hidden, n_layers, dropout_rate
         Encoder: units per layer, layers, dropout.
+    basis_functions
+        ``"smooth"``, the default under ``objective="evidence"`` with ``n_latent=1``: curves on a
+        grid with a Gaussian-process prior, the same in search and training. ``"network"``, the
+        default elsewhere: small networks of z, as in the paper.
     n_hidden_basis
-        Hidden units of each basis function.
+        Hidden units of each network.
     n_grid
-        Grid points from which shifted bases are interpolated when ``n_latent=1``; 0 evaluates
-        the networks directly, which is exact and slow.
+        Grid points from which shifted networks are interpolated when ``n_latent=1``; 0 evaluates
+        them directly, which is exact and slow.
     allow_non_integer
         Accept fractional counts, e.g. from ambient-RNA correction or transcript quantification.
 
@@ -172,6 +176,7 @@ class BasisVAE(
         n_hidden: int = 128,
         n_layers: int = 1,
         dropout_rate: float = 0.1,
+        basis_functions: Literal["smooth", "network"] | None = None,
         n_hidden_basis: int = 16,
         n_grid: int = 513,
         allow_non_integer: bool = False,
@@ -179,6 +184,8 @@ class BasisVAE(
         super().__init__(adata, registry)
         if shape_deviation is None:
             shape_deviation = default_deviation(objective, n_latent)
+        if basis_functions is None:
+            basis_functions = default_basis(objective, n_latent)
         self.init_params_ = self._get_init_params(locals())
         check_arguments(self.init_params_["non_kwargs"])
         likelihood = get_likelihood(gene_likelihood)
@@ -194,6 +201,7 @@ class BasisVAE(
             n_hidden=n_hidden,
             n_layers=n_layers,
             dropout_rate=dropout_rate,
+            basis_functions=basis_functions,
             n_hidden_basis=n_hidden_basis,
             n_grid=n_grid,
             scale_invariant=scale_invariant,

@@ -7,12 +7,14 @@ from ._deviations import LATENT_REACH, LATENT_STEP, deviation_functions, latent_
 from ._gauge import rescale_latent
 from ._genes import FeatureConstants, GeneParameters
 from ._module import BasisVAEModule
+from ._smooth_basis import SHIFT_REACH, SmoothBasis, curve_support
 
 __all__ = [
     "LATENT_REACH",
     "LATENT_STEP",
     "OUTPUT_KEYS",
     "SCHEMES",
+    "SHIFT_REACH",
     "TENSOR_KEYS",
     "Z_LIMIT",
     "Assignment",
@@ -21,6 +23,8 @@ __all__ = [
     "FeatureConstants",
     "GeneParameters",
     "NetworkBasis",
+    "SmoothBasis",
+    "curve_support",
     "deviation_functions",
     "latent_grid",
     "rescale_latent",

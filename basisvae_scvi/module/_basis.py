@@ -134,6 +134,15 @@ class BasisFunctions(nn.Module):
         power = weights @ values if self.positive else (weights @ values.square()).sqrt()
         return power.clamp_min(1e-8)
 
+    def log_prior(self) -> Tensor:
+        """0: networks have no prior."""
+        return self.level.new_zeros(())
+
+    @torch.no_grad()
+    def rescale(self, unit: float) -> None:
+        """Follow z to another unit, given in the old one."""
+        self.direction.mul_(unit)
+
     def norms(self) -> Tensor:
         """Denominators of all K bases, shape ``(K,)``; 1 for the flat basis."""
         return torch.cat([self.level.new_ones(1), self._norms(slice(None))])

@@ -34,7 +34,7 @@ def rescale_latent(module: BasisVAEModule, unit: float) -> None:
     encoder.mean_encoder.bias.div_(unit)
     encoder.var_encoder.bias.sub_(2.0 * math.log(unit))
     before = basis.norms()
-    basis.direction.mul_(unit)
+    basis.rescale(unit)
     if genes.scale_invariant:
         genes.log_scale.add_((basis.norms() / before).log())
     if genes.translation_invariant:

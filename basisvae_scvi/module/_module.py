@@ -30,9 +30,24 @@ from ._genes import DispersionMode, FeatureConstants, GeneParameters, ZeroInflat
 from ._prediction import PredictionMixin
 from ._predictive import predictive_distribution
 from ._priors import kl_normal, standard_normal
+from ._smooth_basis import SmoothBasis
 
 GenePrior = Literal["assigned", "all"]
 Objective = Literal["evidence", "paper"]
+BasisKind = Literal["smooth", "network"]
+
+
+def _with_networks(module: BasisVAEModule, state: dict[str, Tensor], prefix: str, *_) -> None:
+    """States from before bases were curves on a grid hold networks."""
+    direction = state.get(f"{prefix}basis.direction")
+    if direction is None or not isinstance(module.basis, SmoothBasis):
+        return
+    module.basis = BasisFunctions(
+        module.n_basis,
+        n_hidden=direction.shape[-1],
+        positive=module.basis.positive,
+        normalize=module.basis.normalize,
+    ).to(module.device)
 
 
 class BasisVAEModule(EncodingMixin, CompositionMixin, PredictionMixin, BaseModuleClass):
@@ -56,10 +71,13 @@ class BasisVAEModule(EncodingMixin, CompositionMixin, PredictionMixin, BaseModul
         Number of latent dimensions Q.
     n_hidden, n_layers, dropout_rate
         Shape of the encoder.
+    basis_functions
+        ``"smooth"``: curves on a grid with a Gaussian-process prior, one latent dimension;
+        ``"network"``: small networks of z.
     n_hidden_basis
-        Hidden units of each basis function.
+        Hidden units of each network.
     n_grid
-        Grid points for shifted basis functions when ``n_latent=1``; 0 for none.
+        Grid points for shifted networks when ``n_latent=1``; 0 for none.
     scale_invariant, translation_invariant
         Whether genes have a scale λ and a shift δ.
     gene_likelihood
@@ -115,6 +133,7 @@ class BasisVAEModule(EncodingMixin, CompositionMixin, PredictionMixin, BaseModul
         n_hidden: int = 128,
         n_layers: int = 1,
         dropout_rate: float = 0.1,
+        basis_functions: BasisKind = "network",
         n_hidden_basis: int = 16,
         n_grid: int = 513,
         scale_invariant: bool = True,
@@ -163,14 +182,11 @@ class BasisVAEModule(EncodingMixin, CompositionMixin, PredictionMixin, BaseModul
                 use_batch_norm=False,
                 use_layer_norm=True,
             )
-        self.basis = BasisFunctions(
-            n_basis,
-            n_latent,
-            n_hidden_basis,
-            positive=self.likelihood.is_count,
-            normalize=scale_invariant,
-            n_grid=n_grid,
-        )
+        sizes = {"positive": self.likelihood.is_count, "normalize": scale_invariant}
+        if basis_functions == "smooth":
+            self.basis = SmoothBasis(n_basis, translation_invariant=translation_invariant, **sizes)
+        else:
+            self.basis = BasisFunctions(n_basis, n_latent, n_hidden_basis, n_grid=n_grid, **sizes)
         self.genes = GeneParameters(
             constants or FeatureConstants.unknown(n_input),
             self.likelihood,
@@ -185,6 +201,7 @@ class BasisVAEModule(EncodingMixin, CompositionMixin, PredictionMixin, BaseModul
         )
         self.assignment = Assignment(n_input, n_basis, inference, concentration)
         self._make_composition()
+        self.register_load_state_dict_pre_hook(_with_networks)
 
     # -- p(y | z) -----------------------------------------------------------------------------
 
@@ -337,11 +354,11 @@ class BasisVAEModule(EncodingMixin, CompositionMixin, PredictionMixin, BaseModul
         )
 
     def log_prior(self, pairs: Pairs, weight: Tensor) -> Tensor:
-        """Log prior of all gene parameters for the whole data set, in nats."""
+        """Log prior of genes and bases for the whole data set, in nats."""
         if self.gene_prior == "all":
             pairs = Pairs.all(self.genes.n_genes, self.n_basis, device=weight.device)
             weight = weight.new_ones(len(pairs))
-        return self.genes.log_prior(pairs, weight)
+        return self.genes.log_prior(pairs, weight) + self.basis.log_prior()
 
     def loss(
         self,

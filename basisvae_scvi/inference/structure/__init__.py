@@ -6,6 +6,8 @@ use: a curve its evidence, a gene its group, a cell its place. So curves can be 
 split, and the bound tells whether that was right.
 """
 
+from basisvae_scvi.module._smooth import SmoothPrior, smooth_priors
+
 from ._cells import anchor, place_on_grid, posterior
 from ._counts import CountEvidence
 from ._curves import CurvePrior, CurveSpace, CurveSums, curve_space
@@ -15,7 +17,6 @@ from ._families import working_evidence
 from ._grid import STEP, CurveGrid
 from ._moves import Moves
 from ._search import FoundStructure, find_structure
-from ._smooth import SmoothPrior, smooth_priors
 from ._state import GroupedGenes, SettledGenes, Structure
 
 __all__ = [

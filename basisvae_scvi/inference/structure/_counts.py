@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from basisvae_scvi.module._smooth import SmoothFit, SmoothPrior
+
 from ._curves import CurveSums
 from ._deviation import deviation_directions
 from ._evidence import (
@@ -15,7 +17,6 @@ from ._evidence import (
 )
 from ._own_courses import CountSums, Level, OwnCourses
 from ._quadratic import Deviating
-from ._smooth import SmoothFit, SmoothPrior
 
 # Composition: curves of this length and of either slope, which libraries of drifting content have.
 _COMPOSITION = {"length": 0.8, "level": 0.1}

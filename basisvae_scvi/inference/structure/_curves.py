@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from basisvae_scvi.module._smooth import SmoothFit, smooth_priors
+
 from ._grid import STEP, CurveGrid
 from ._quadratic import unpacked
-from ._smooth import SmoothFit, smooth_priors
 
 # Share of the largest singular value below which directions of curves are left out.
 _NEGLIGIBLE = 1e-3

@@ -16,12 +16,12 @@ import numpy as np
 from scipy import sparse
 
 from basisvae_scvi.module import FeatureConstants
+from basisvae_scvi.module._smooth import SmoothFit
 
 from ._curves import CurveSums, curve_space
 from ._deviation import deviation_directions
 from ._grid import CurveGrid
 from ._quadratic import Deviating, Quadratics, squares
-from ._smooth import SmoothFit
 
 # Columns of single precision that are in memory in double precision at a time.
 _GENES_PER_BLOCK = 512

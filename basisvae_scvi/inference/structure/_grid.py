@@ -8,12 +8,16 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import logsumexp
 
-from basisvae_scvi.module import LATENT_REACH, LATENT_STEP, latent_grid
-
-from ._smooth import ROUGHEST, SmoothPrior
+from basisvae_scvi.module import (
+    LATENT_REACH,
+    LATENT_STEP,
+    SHIFT_REACH,
+    curve_support,
+    latent_grid,
+)
+from basisvae_scvi.module._smooth import ROUGHEST, SmoothPrior
 
 STEP = LATENT_STEP
-_MAX_SHIFT = 2.2
 _STEPS_PER_SHIFT = 2
 # Directions of the roughest curves with less than this share of the largest variance are left out.
 _NEGLIGIBLE = 1e-5
@@ -72,13 +76,12 @@ class CurveGrid:
 
     def __init__(self, translation_invariant: bool):
         self.z = latent_grid()
-        half = round(LATENT_REACH / STEP)
         stride = _STEPS_PER_SHIFT
-        reach = round(_MAX_SHIFT / (STEP * stride)) if translation_invariant else 0
+        reach = round(SHIFT_REACH / (STEP * stride)) if translation_invariant else 0
         moves = stride * np.arange(-reach, reach + 1)
         self.shifts = STEP * moves
         pad = stride * reach
-        self.x = STEP * np.arange(-half - pad, half + pad + 1)
+        self.x = curve_support(translation_invariant)
         self._index = (moves + pad)[:, None] + np.arange(len(self.z))
         self.log_z_prior = _log_normal(self.z)
         self.weights = np.exp(_log_normal(self.x))
