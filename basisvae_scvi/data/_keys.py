@@ -66,6 +66,16 @@ class Keys:
         return f"{self.key_added}_scale"
 
     @property
+    def deviation(self) -> str:
+        """``varm``: own deviations ε from the group, genes × places along z."""
+        return f"{self.key_added}_deviation"
+
+    @property
+    def deviation_sd(self) -> str:
+        """``varm``: posterior standard deviation of ε, genes × places along z."""
+        return f"{self.key_added}_deviation_sd"
+
+    @property
     def cluster(self) -> str:
         """``var``: label of the most probable basis, categorical of str."""
         return f"{self.key_added}_cluster"
@@ -142,7 +152,7 @@ class Keys:
 
     @property
     def optional(self) -> dict[str, tuple[str, ...]]:
-        """What a fit may lack, by attribute of AnnData: intervals, restarts, pseudotime."""
+        """What a fit may lack, such as intervals and pseudotime, by attribute of AnnData."""
         return {
             "obs": (self.pseudotime,),
             "var": (
@@ -156,7 +166,7 @@ class Keys:
                 self.is_dynamic,
                 self.stability,
             ),
-            "varm": (self.restarts,),
+            "varm": (self.deviation, self.deviation_sd, self.restarts),
         }
 
     @property

@@ -14,6 +14,7 @@ from scipy.interpolate import CubicSpline
 from basisvae_scvi.data import DEFAULT_KEY, Keys, is_run
 
 # Columns that not every fit has, in the order of tables.
+_SIGNED = ("gaussian", "bernoulli")  # likelihoods whose bases may be negative
 CERTAINTY = (
     "shift_sd",
     "shift_lower",
@@ -48,6 +49,9 @@ class Annotation:
         Points of the basis functions, shape (G,) for Q = 1, else (G, Q).
     basis
         Basis functions at the points, shape (G, K); column k belongs to cluster ``str(k)``.
+    deviation, deviation_sd
+        Own deviations of the genes, genes × places along z (the names of the columns), and their
+        standard deviations; ``None`` where there are none.
 
     Examples
     --------
@@ -68,6 +72,8 @@ class Annotation:
     genes: pd.DataFrame
     grid: np.ndarray
     basis: np.ndarray
+    deviation: pd.DataFrame | None = None
+    deviation_sd: pd.DataFrame | None = None
 
     @classmethod
     def of(cls, adata: AnnData, *, key: str = DEFAULT_KEY) -> Annotation:
@@ -106,6 +112,7 @@ class Annotation:
             genes=genes,
             grid=np.asarray(run["grid"], dtype=np.float64),
             basis=np.asarray(run["basis"], dtype=np.float64),
+            **_deviations(adata, keys, genes.index),
         )
 
     @property
@@ -148,8 +155,37 @@ class Annotation:
         # A spline may swing past zero by a hair where the basis is next to nothing.
         return np.maximum(values, 0.0) if nodes.min() >= 0 else values
 
-    def courses(self, genes: pd.DataFrame, z: np.ndarray, *, slope: bool = False) -> np.ndarray:
-        """λ b(z + δ) of genes under their own basis, or its slope.
+    @property
+    def is_positive(self) -> bool:
+        """Whether bases are non-negative, so that deviations add to the log of a course."""
+        return self.parameter("gene_likelihood") not in _SIGNED
+
+    def _at(self, table: pd.DataFrame, genes: pd.Index, z: np.ndarray, order: int) -> np.ndarray:
+        """Rows of a table over places at z ``(G,)``, or their slope; level beyond, ``(G, J)``."""
+        places = table.columns.to_numpy(dtype=float)
+        values = np.nan_to_num(table.loc[genes].to_numpy(dtype=float))
+        inside = np.clip(z, places[0], places[-1])
+        found = CubicSpline(places, values.T)(inside, order)
+        return found if order == 0 else found * (inside == z)[:, None]
+
+    def deviations(self, genes: pd.DataFrame, z: np.ndarray, *, slope: bool = False) -> np.ndarray:
+        """Own deviations of genes, or their slope, shape (G, J); 0 where there are none."""
+        if self.deviation is None:
+            return np.zeros((len(z), len(genes)))
+        return self._at(self.deviation, genes.index, z, int(slope))
+
+    def deviation_sds(self, genes: pd.DataFrame, z: np.ndarray) -> np.ndarray:
+        """Standard deviations of own deviations, shape (G, J); 0 where they are not known."""
+        if self.deviation_sd is None:
+            return np.zeros((len(z), len(genes)))
+        return np.maximum(self._at(self.deviation_sd, genes.index, z, 0), 0.0)
+
+    def courses(
+        self, genes: pd.DataFrame, z: np.ndarray, *, slope: bool = False, own_course: bool = True
+    ) -> np.ndarray:
+        """λ b(z + δ) exp ε(z) of genes under their own basis, or its slope.
+
+        Where bases may be negative, ε(z) is added.
 
         Parameters
         ----------
@@ -159,11 +195,15 @@ class Annotation:
             Points, shape (G,).
         slope
             Whether to return the derivative by z.
+        own_course
+            Whether the own deviation ε of a gene takes part.
 
         Returns
         -------
         Shape (G, J).
         """
+        if own_course and self.deviation is not None:
+            return self._own_courses(genes, z, slope)
         values = np.empty((len(z), len(genes)))
         labels = genes["cluster"].to_numpy()
         shift, scale = genes["shift"].to_numpy(), genes["scale"].to_numpy()
@@ -172,6 +212,15 @@ class Annotation:
             points = z[:, None] + shift[own]
             values[:, own] = scale[own] * self.basis_at(cluster, points, slope=slope)
         return values
+
+    def _own_courses(self, genes: pd.DataFrame, z: np.ndarray, slope: bool) -> np.ndarray:
+        own = self.deviations(genes, z)
+        common = self.courses(genes, z, own_course=False)
+        if not slope:
+            return common * np.exp(own) if self.is_positive else common + own
+        steep = self.courses(genes, z, slope=True, own_course=False)
+        bent = self.deviations(genes, z, slope=True)
+        return (steep + common * bent) * np.exp(own) if self.is_positive else steep + bent
 
     def require(self, *columns: str, what: str) -> None:
         """Raise KeyError unless :attr:`genes` has the columns, with the cure."""
@@ -224,6 +273,16 @@ class Annotation:
                 f"a value in adata.var[{self.keys.cluster!r}]): {listed}."
             )
         return self.genes.loc[names]
+
+
+def _deviations(adata: AnnData, keys: Keys, genes: pd.Index) -> dict[str, pd.DataFrame]:
+    """Tables of own deviations of some genes, where they are annotated."""
+    found = {}
+    for name in ("deviation", "deviation_sd"):
+        if getattr(keys, name) in adata.varm:
+            table = adata.varm[getattr(keys, name)]
+            found[name] = pd.DataFrame(table, index=adata.var_names).loc[genes]
+    return found
 
 
 def _check_present(adata: AnnData, keys: Keys) -> None:

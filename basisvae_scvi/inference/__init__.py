@@ -13,7 +13,7 @@ from ._plan import BasisVAETrainingPlan
 from ._pooling import PooledCells, pool_cells
 from ._processes import one_process, processes_asked_for
 from ._profile import ProfileTable, working_model
-from ._refresh import AssignmentRefresher, pair_evidence, place_cells
+from ._refresh import AssignmentRefresher, gene_tables, pair_evidence, place_cells
 from ._runner import Runner, raising_errors
 from ._shapes import CurveSpace, ShapeSearch, shift_grid
 from ._start import Start, StartSearch, apply_start
@@ -25,6 +25,7 @@ from ._warm_start import (
     pooled_start,
     start_shapes,
 )
+from .structure import OwnCourse
 
 __all__ = [
     "ENCODER_STEPS",
@@ -40,6 +41,7 @@ __all__ = [
     "GenePosterior",
     "GracefulStop",
     "LatentPrior",
+    "OwnCourse",
     "PairEvidence",
     "PooledCells",
     "ProfileTable",
@@ -55,6 +57,7 @@ __all__ = [
     "fit_encoder",
     "fit_gene_block",
     "further_orders",
+    "gene_tables",
     "keeping_state",
     "one_process",
     "pair_evidence",

@@ -13,6 +13,7 @@ from basisvae_scvi.data import Keys, matrix_total, read_matrix
 
 from ._certainty import describe_certainty, describe_restarts
 from ._depth import describe_depth
+from ._own_courses import has_deviations, trained_deviations
 from ._placing import place
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ def annotate(
     """See :meth:`basisvae_scvi.BasisVAE.annotate`.
 
     ``tables`` are the tables of other genes than those that were trained (``assignment``,
-    ``shift``, ``scale``, ``clusters``), to be written in place of the model's, and ``own`` says
-    which of the model's cells each cell is, -1 for others.
+    ``shift``, ``scale``, ``clusters``, and ``deviation`` where genes have any), to be written in
+    place of the model's, and ``own`` says which of the model's cells each cell is, -1 for others.
     """
     model._check_if_trained(warn=False)
     source = model.adata if adata is None else adata
@@ -45,11 +46,14 @@ def annotate(
     keys = Keys(key_added)
     layer = model._setup_argument("layer") if layer == "auto" else layer
     # Everything is computed before anything is written: an error leaves adata as it was.
-    tables = _gene_tables(model) if tables is None else tables
-    genes = _gene_values(tables, source)
     # Intervals are those of the training cells.
     intervals = intervals and model.adata is not None and not model.is_query_
+    tables = _gene_tables(model, intervals) if tables is None else tables
+    genes = _gene_values(tables, source)
     known = describe_certainty(model, tables, keys, intervals=intervals)
+    for name in ("deviation", "deviation_sd"):
+        if name in tables:
+            known[getattr(keys, name)] = tables[name]
     certainty = {name: values.reindex(source.var_names) for name, values in known.items()}
     z = place(model, source, layer, own)
     uns = _run_description(model, tables["clusters"]["shift"]) | describe_restarts(model)
@@ -84,8 +88,9 @@ def annotate(
     return target if copy else None
 
 
-def _gene_tables(model: BasisVAE) -> dict[str, pd.DataFrame]:
-    return {
+def _gene_tables(model: BasisVAE, intervals: bool) -> dict[str, pd.DataFrame]:
+    own = trained_deviations(model, return_sd=intervals) if has_deviations(model) else {}
+    return own | {
         "assignment": model.get_assignments(),
         "shift": model.get_shifts(),
         "scale": model.get_scales(),
@@ -100,7 +105,8 @@ def _gene_values(tables: dict[str, pd.DataFrame], target: AnnData) -> dict[str, 
         raise ValueError("adata.var_names has duplicates; call adata.var_names_make_unique().")
     if not names.isin(tables["assignment"].index).any():
         raise ValueError("adata shares no genes with the model; are adata.var_names the same?")
-    return {name: table.reindex(names) for name, table in tables.items()}
+    written = ("assignment", "shift", "scale", "clusters")
+    return {name: tables[name].reindex(names) for name in written}
 
 
 def _data_description(adata: AnnData, layer: str | None, modelled: pd.Index) -> dict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
@@ -25,12 +25,19 @@ from basisvae_scvi.data import (
     same_cells,
     shortened,
 )
-from basisvae_scvi.inference import FrozenCells, FrozenModel, GeneFit, fit_gene_block
+from basisvae_scvi.inference import (
+    FrozenCells,
+    FrozenModel,
+    GeneFit,
+    OwnCourse,
+    fit_gene_block,
+)
 from basisvae_scvi.module import FeatureConstants
 
 from ._annotate import annotate
 from ._constants import feature_constants
 from ._genes import cluster_table, gene_table
+from ._own_courses import further_deviations, has_deviations
 from ._seed import resolve_seed, seeded
 
 # Genes per block, fewer where a block would have more entries than this.
@@ -55,6 +62,9 @@ class GeneAssignments:
         δ_jk, genes × K, as :meth:`~basisvae_scvi.BasisVAE.get_shifts`.
     scales
         λ_jk, genes × K, as :meth:`~basisvae_scvi.BasisVAE.get_scales`.
+    deviations
+        Own deviations ε, genes × places along z, as ``"deviation"``, and their standard
+        deviation as ``"deviation_sd"``; empty for a model without.
 
     Examples
     --------
@@ -67,6 +77,7 @@ class GeneAssignments:
     clusters: pd.DataFrame
     shifts: pd.DataFrame
     scales: pd.DataFrame
+    deviations: dict[str, pd.DataFrame] = field(default_factory=dict)
 
 
 class AssignGenesMixin:
@@ -180,10 +191,13 @@ class AssignGenesMixin:
             cells = self._frozen_cells(used, size_factor)
         frozen = FrozenModel.of(self.module, cells, integrates=self._integrates)
 
+        levels = []
+
         def tasks() -> Iterator[tuple]:
             for start in starts:
                 block = reader.block(start, start + size)
                 constants = self._further_constants(block, size_factor)
+                levels.append(constants.level / constants.scale)
                 block = block if len(used) == block.shape[0] else block[used]
                 yield frozen, cells, block, constants, seed
 
@@ -196,9 +210,9 @@ class AssignGenesMixin:
             unit="block",
             silent=silent,
         )
-        found = self._gene_assignments(fits, adata.var_names[columns])
+        found = self._gene_assignments(fits, np.concatenate(levels), adata.var_names[columns])
         if key_added is not None:
-            tables = {
+            tables = found.deviations | {
                 "assignment": found.assignments,
                 "shift": found.shifts,
                 "scale": found.scales,
@@ -263,17 +277,25 @@ class AssignGenesMixin:
         unit = float(self.module.genes.feature_scale[0])
         return feature_constants(block, self.module.likelihood, size_factor, unit=unit)
 
-    def _gene_assignments(self, fits: list[GeneFit], names: pd.Index) -> GeneAssignments:
+    def _gene_assignments(
+        self, fits: list[GeneFit], level: np.ndarray, names: pd.Index
+    ) -> GeneAssignments:
         parts = (
             np.concatenate([getattr(fit, name) for fit in fits])
             for name in ("assignment", "shift", "scale")
         )
         view = self._view().of_further_genes(*parts)
+        deviations = {}
+        if has_deviations(self):
+            owns = zip(*(fit.deviation for fit in fits), strict=True)
+            own = OwnCourse(*(np.concatenate(values) for values in owns))
+            deviations = further_deviations(self, own, view, level, names)
         return GeneAssignments(
             assignments=gene_table(view.assignment, names),
             clusters=cluster_table(view, names),
             shifts=gene_table(view.shift, names),
             scales=gene_table(view.scale, names),
+            deviations=deviations,
         )
 
 

@@ -9,7 +9,6 @@ import numpy as np
 from scipy.special import logsumexp
 
 from basisvae_scvi.module import (
-    LATENT_REACH,
     LATENT_STEP,
     SHIFT_REACH,
     curve_support,
