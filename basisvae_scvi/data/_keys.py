@@ -71,9 +71,9 @@ class Keys:
         return f"{self.key_added}_deviation"
 
     @property
-    def deviation_sd(self) -> str:
-        """``varm``: posterior standard deviation of ε, genes × places along z."""
-        return f"{self.key_added}_deviation_sd"
+    def course_sd(self) -> str:
+        """``varm``: posterior standard deviation of log courses, genes × places along z."""
+        return f"{self.key_added}_course_sd"
 
     @property
     def cluster(self) -> str:
@@ -166,7 +166,7 @@ class Keys:
                 self.is_dynamic,
                 self.stability,
             ),
-            "varm": (self.deviation, self.deviation_sd, self.restarts),
+            "varm": (self.deviation, self.course_sd, self.restarts),
         }
 
     @property

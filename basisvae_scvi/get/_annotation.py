@@ -49,9 +49,9 @@ class Annotation:
         Points of the basis functions, shape (G,) for Q = 1, else (G, Q).
     basis
         Basis functions at the points, shape (G, K); column k belongs to cluster ``str(k)``.
-    deviation, deviation_sd
-        Own deviations of the genes, genes × places along z (the names of the columns), and their
-        standard deviations; ``None`` where there are none.
+    deviation, course_sd
+        Own deviations of the genes from their bases, and standard deviations of their own (for
+        counts log) courses, genes × places along z, which columns name; ``None`` without.
 
     Examples
     --------
@@ -73,7 +73,7 @@ class Annotation:
     grid: np.ndarray
     basis: np.ndarray
     deviation: pd.DataFrame | None = None
-    deviation_sd: pd.DataFrame | None = None
+    course_sd: pd.DataFrame | None = None
 
     @classmethod
     def of(cls, adata: AnnData, *, key: str = DEFAULT_KEY) -> Annotation:
@@ -174,11 +174,13 @@ class Annotation:
             return np.zeros((len(z), len(genes)))
         return self._at(self.deviation, genes.index, z, int(slope))
 
-    def deviation_sds(self, genes: pd.DataFrame, z: np.ndarray) -> np.ndarray:
-        """Standard deviations of own deviations, shape (G, J); 0 where they are not known."""
-        if self.deviation_sd is None:
-            return np.zeros((len(z), len(genes)))
-        return np.maximum(self._at(self.deviation_sd, genes.index, z, 0), 0.0)
+    def course_sds(self, genes: pd.DataFrame, z: np.ndarray) -> np.ndarray:
+        """Standard deviations of own courses (logs of counts), ``(G, J)``; NaN if not known."""
+        if self.course_sd is None:
+            return np.full((len(z), len(genes)), np.nan)
+        is_known = self.course_sd.loc[genes.index].notna().all(axis=1).to_numpy()
+        found = np.maximum(self._at(self.course_sd, genes.index, z, 0), 0.0)
+        return np.where(is_known, found, np.nan)
 
     def courses(
         self, genes: pd.DataFrame, z: np.ndarray, *, slope: bool = False, own_course: bool = True
@@ -278,7 +280,7 @@ class Annotation:
 def _deviations(adata: AnnData, keys: Keys, genes: pd.Index) -> dict[str, pd.DataFrame]:
     """Tables of own deviations of some genes, where they are annotated."""
     found = {}
-    for name in ("deviation", "deviation_sd"):
+    for name in ("deviation", "course_sd"):
         if getattr(keys, name) in adata.varm:
             table = adata.varm[getattr(keys, name)]
             found[name] = pd.DataFrame(table, index=adata.var_names).loc[genes]

@@ -20,10 +20,10 @@ def credible_band(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Ends of the credible intervals of courses λ b(z + δ) exp ε(z), each of shape ``(G, J)``.
 
-    To first order in δ, log λ and the gene's own deviation. δ and λ are not independent: where δ
-    changes, λ follows such that the size of the course over the cells stays (its mean for
-    non-negative bases, else its mean square). What this does not explain of the variance of λ
-    counts as its own.
+    Of genes with own courses, as far as the data tell these. Else to first order in δ and log λ,
+    which are not independent: where δ changes, λ follows such that the size of the course over the
+    cells stays (its mean for non-negative bases, else its mean square). What this does not explain
+    of the variance of λ counts as its own.
 
     Parameters
     ----------
@@ -75,11 +75,13 @@ def credible_band(
         (weight * slope_at_cells).sum(0), size, out=np.zeros_like(size), where=size > _TINY
     )
     own = np.maximum(scale_sd**2 - (follow * shift_sd) ** 2, 0.0)
-    width, own_sd = ndtri(0.5 + 0.5 * level), annotation.deviation_sds(genes, z)
+    width = ndtri(0.5 + 0.5 * level)
+    known = annotation.course_sds(genes, z)  # of own courses, all in one
     if not is_positive:
         by_shift = shift_sd * (slope - follow * common)
-        sd = np.sqrt(own * common**2 + by_shift**2 + own_sd**2)
+        sd = np.where(np.isnan(known), np.sqrt(own * common**2 + by_shift**2), known)
         return course - width * sd, course + width * sd
     relative = np.divide(slope, common, out=np.zeros_like(slope), where=common > _TINY)
-    log_sd = np.sqrt(own + (shift_sd * (relative - follow)) ** 2 + own_sd**2)
+    log_sd = np.sqrt(own + (shift_sd * (relative - follow)) ** 2)
+    log_sd = np.where(np.isnan(known), log_sd, known)
     return course * np.exp(-width * log_sd), course * np.exp(width * log_sd)

@@ -51,7 +51,7 @@ def annotate(
     tables = _gene_tables(model, intervals) if tables is None else tables
     genes = _gene_values(tables, source)
     known = describe_certainty(model, tables, keys, intervals=intervals)
-    for name in ("deviation", "deviation_sd"):
+    for name in ("deviation", "course_sd"):
         if name in tables:
             known[getattr(keys, name)] = tables[name]
     certainty = {name: values.reindex(source.var_names) for name, values in known.items()}

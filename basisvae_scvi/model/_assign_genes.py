@@ -63,8 +63,8 @@ class GeneAssignments:
     scales
         λ_jk, genes × K, as :meth:`~basisvae_scvi.BasisVAE.get_scales`.
     deviations
-        Own deviations ε, genes × places along z, as ``"deviation"``, and their standard
-        deviation as ``"deviation_sd"``; empty for a model without.
+        Own deviations ε, genes × places along z, as ``"deviation"``, and the standard
+        deviations of their own courses as ``"course_sd"``; empty for a model without.
 
     Examples
     --------

@@ -30,7 +30,7 @@ def has_deviations(model: BasisVAE) -> bool:
 
 
 def trained_deviations(model: BasisVAE, *, return_sd: bool) -> dict[str, pd.DataFrame]:
-    """ε of the trained genes, and with ``return_sd`` its standard deviation; see below."""
+    """ε of the trained genes, and with ``return_sd`` how well courses are known; see below."""
     own, names, genes = model.module.genes.deviation, model._gene_names(), model.module.genes
     weight = own.weight.double().cpu().numpy()
     level = (genes.feature_level / genes.feature_scale).double().cpu().numpy()
@@ -40,14 +40,14 @@ def trained_deviations(model: BasisVAE, *, return_sd: bool) -> dict[str, pd.Data
     if return_sd:
         pairs, _ = model._pair_evidence()
         found = pairs.own_deviations(*gene_tables(model.module))
-        tables["deviation_sd"] = _sd_table(model, found.covariance, names)
+        tables["course_sd"] = _sd_table(model, found.course_sd, names)
     return tables
 
 
 def further_deviations(
     model: BasisVAE, own: OwnCourse, view: CanonicalView, level: np.ndarray, names: pd.Index
 ) -> dict[str, pd.DataFrame]:
-    """ε of further genes and its standard deviation, genes × places.
+    """ε of further genes, and standard deviations of their courses, genes × places.
 
     ε is that from the most probable basis of each gene: a gene that is between two bases has a
     course of its own all the same. ``level``, ``(P,)``, is the flat basis in units of the others.
@@ -58,7 +58,7 @@ def further_deviations(
     values = own.weight @ _functions(model).T + _from_mean_to_own(model, view, level)
     return {
         "deviation": _framed(model, values, names),
-        "deviation_sd": _sd_table(model, own.covariance, names),
+        "course_sd": _sd_table(model, own.course_sd, names),
     }
 
 
@@ -103,7 +103,10 @@ def _from_mean_to_own(model: BasisVAE, view: CanonicalView, level: np.ndarray) -
     return np.where(label[:, None] > 0, mean - own, 0.0)
 
 
-def _sd_table(model: BasisVAE, covariance: np.ndarray, names: pd.Index) -> pd.DataFrame:
-    functions = _functions(model)
-    variance = ((functions @ covariance) * functions).sum(2)
-    return _framed(model, np.sqrt(np.maximum(variance, 0.0)), names)
+def _sd_table(model: BasisVAE, course_sd: np.ndarray, names: pd.Index) -> pd.DataFrame:
+    at = np.clip(model.orientation_ * _places(model), -LATENT_REACH, LATENT_REACH)
+    grid = latent_grid()
+    left = np.clip(np.searchsorted(grid, at) - 1, 0, len(grid) - 2)
+    share = (at - grid[left]) / (grid[left + 1] - grid[left])
+    values = course_sd[:, left] * (1.0 - share) + course_sd[:, left + 1] * share
+    return _framed(model, values, names)

@@ -108,6 +108,9 @@ class CountEvidence(WorkingEvidence):
         mean, slope, _ = self._by_level
         return np.exp(mean - (slope * seen).sum(1))
 
+    def _by_scale(self, course):
+        return np.broadcast_to(self.grid.basis.sum(0), course.shape)
+
     def _scaled(self, course, scale):
         return course + np.log(scale)[:, None] * self.grid.basis.sum(0)
 

@@ -136,12 +136,13 @@ class OwnCourse(NamedTuple):
     ----------
     weight
         E[u], shape ``(P, R)``; R = 0 for τ = 0.
-    covariance
-        Its posterior covariance, shape ``(P, R, R)``; 0 for genes that are flat.
+    course_sd
+        Posterior standard deviation of the course, λ included, on the grid of z, shape ``(P, G)``;
+        NaN for genes that are mostly flat.
     """
 
     weight: np.ndarray
-    covariance: np.ndarray
+    course_sd: np.ndarray
 
 
 class WorkingEvidence(ABC):
@@ -294,7 +295,30 @@ class WorkingEvidence(ABC):
             course[genes] += phi[genes, k, None] * self._scaled(seen, scale[genes, k])
             share[genes] += phi[genes, k]
         given = Deviating(self._given, deviation_directions(self.deviation))
-        return OwnCourse(given.coordinates(course, share), given.covariance(share))
+        return OwnCourse(given.coordinates(course, share), self._course_sd(course, share))
+
+    @abstractmethod
+    def _by_scale(self, course: np.ndarray) -> np.ndarray:
+        """What courses ``(P', S)`` change by with log λ (other than of counts: with λ)."""
+
+    def _course_sd(self, course: np.ndarray, share: np.ndarray) -> np.ndarray:
+        """Posterior standard deviation of own courses, δ given, shape ``(P, G)``."""
+        own, sd = (
+            deviation_directions(self.deviation),
+            np.full((self.n_genes, len(self.grid.z)), np.nan),
+        )
+        for start in range(0, self.n_genes, _GENES_PER_BLOCK):
+            genes = np.arange(start, min(start + _GENES_PER_BLOCK, self.n_genes))
+            directions = np.broadcast_to(own, (len(genes), *own.shape))
+            if self.scale_invariant:
+                lead = self._by_scale(course[genes])[..., None]
+                directions = np.concatenate([lead, directions], axis=2)
+            inner = directions.transpose(0, 2, 1) @ (self._given.quadratic[genes] @ directions)
+            seen = self.grid.basis @ directions
+            spread = np.linalg.solve(np.eye(inner.shape[1]) + inner, seen.transpose(0, 2, 1))
+            sd[genes] = np.sqrt(np.maximum((seen * spread.transpose(0, 2, 1)).sum(2), 0.0))
+        sd[share < 0.5] = np.nan
+        return sd
 
     @abstractmethod
     def integrate(

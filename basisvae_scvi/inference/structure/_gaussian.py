@@ -98,6 +98,10 @@ class GaussianEvidence(WorkingEvidence):
         square = ((marginal.quadratic @ seen[..., None])[..., 0] * seen).sum(1)
         return self.best_scale(Statistics((marginal.linear * seen).sum(1), square), slice(None))
 
+    def _by_scale(self, course):
+        size = np.sqrt((course @ self.grid.basis.T) ** 2 @ np.exp(self.grid.log_z_prior))
+        return course / np.maximum(size, 1e-8)[:, None]
+
     def _scaled(self, course, scale):
         return course * scale[:, None]
 

@@ -132,10 +132,6 @@ class Deviating:
         pull = share[:, None] * self.given.linear
         return self._mean(pull - (self.given.quadratic @ course[..., None])[..., 0])
 
-    def covariance(self, share: np.ndarray) -> np.ndarray:
-        """Posterior covariance of u, times ``share`` ``(P,)``; shape ``(P, R, R)``."""
-        return share[:, None, None] * np.linalg.inv(self._precision)
-
     def direction(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """E[u_i] = α − β·c and its variance: α ``(P,)``, β ``(P, S)``, variance ``(P,)``."""
         row = self.response[:, index]
