@@ -16,6 +16,7 @@ from scvi.model.base import ArchesMixin
 
 from basisvae_scvi._quiet import quiet_libraries
 from basisvae_scvi._version import __version__
+from basisvae_scvi.data import with_known_types
 from basisvae_scvi.inference import one_process
 
 from ._versions import (
@@ -275,7 +276,14 @@ class SavedFileMixin:
             return super().load_registry(os.fspath(dir_path), prefix)
 
     @staticmethod
-    def prepare_query_anndata(adata, reference_model, *args, trust_file=False, **kwargs):
+    def prepare_query_anndata(
+        adata,
+        reference_model,
+        return_reference_var_names: bool = False,
+        inplace: bool = True,
+        *,
+        trust_file: bool = False,
+    ):
         """As :meth:`scvi.model.SCVI.prepare_query_anndata`; a saved reference is checked first.
 
         Examples
@@ -291,4 +299,8 @@ class SavedFileMixin:
         """
         reference_model = as_source(reference_model)
         with checked_file(reference_model, None, trust_file):
-            return ArchesMixin.prepare_query_anndata(adata, reference_model, *args, **kwargs)
+            if not return_reference_var_names:
+                adata = with_known_types(adata, inplace=inplace)
+            return ArchesMixin.prepare_query_anndata(
+                adata, reference_model, return_reference_var_names, inplace
+            )
