@@ -220,8 +220,8 @@ def test_every_advice_names_options_that_there_are():
     named = set()
     for module in (_trust, _trust_cells):
         for node in ast.walk(ast.parse(inspect.getsource(module))):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                if " " in node.value and "\n" not in node.value:
-                    named |= set(re.findall("--[a-z-]+", in_options(node.value)))
+            text = node.value if isinstance(node, ast.Constant) else None
+            if isinstance(text, str) and " " in text and "\n" not in text:
+                named |= set(re.findall("--[a-z-]+", in_options(text)))
     assert {"--n-basis", "--max-epochs", "--shape-deviation", "--init"} <= named
     assert named <= options
