@@ -87,17 +87,20 @@ _PICKLE = SimpleNamespace(
 
 
 def check_saved_file(path: Path) -> None:
-    """Raise ValueError for a file that is damaged, or that would run foreign code when loaded.
+    """Raise ValueError for a file that is missing, damaged, or would run foreign code.
 
     Nothing of the file is run on the way.
 
     Parameters
     ----------
     path
-        File of a saved model; one that does not exist is left to the loader.
+        File of a saved model.
     """
     if not path.is_file():
-        return
+        raise ValueError(
+            f"There is no saved model {path}; name a folder that model.save() or fit --model-dir "
+            "made."
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_PICKLE)
     except _ForeignCodeError as error:
