@@ -188,7 +188,8 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
     """Parse the arguments, run the command, return the exit status."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if (name := _empty(arguments)) is not None:
-        print(f"{PROGRAM}: error: {name} is empty; is a variable not set?", file=sys.stderr)
+        said = f"{name} is empty; is a variable not set? See {PROGRAM} --help."
+        print(f"{PROGRAM}: error: {said}", file=sys.stderr)
         return EXIT_USAGE
     try:
         status = get_command(app).main(

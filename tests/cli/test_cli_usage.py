@@ -181,7 +181,9 @@ def test_choices_of_simulated_counts_are_those_of_the_simulator():
 )
 def test_an_argument_that_is_empty_is_no_folder(run, arguments, name):
     """The empty path would be the folder one is in."""
-    said = f"basisvae-scvi: error: {name} is empty; is a variable not set?"
+    said = (
+        f"basisvae-scvi: error: {name} is empty; is a variable not set? See basisvae-scvi --help."
+    )
     assert run(*arguments) == (2, [], [said])
 
 

@@ -489,6 +489,6 @@ def test_cells_of_an_unknown_batch_are_refused_with_the_cure_though_others_are_k
 def test_few_new_cells_are_placed_without_a_word_of_training(fitted, n):
     cells = small_counts(n, 24, seed=7)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
+        warnings.simplefilter("error", UserWarning)
         fitted.annotate(cells)
     assert np.isfinite(cells.obsm["X_basisvae"]).all()
