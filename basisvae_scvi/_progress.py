@@ -60,6 +60,7 @@ class Meter:
 
     def __enter__(self) -> Meter:
         self._began = self._said_at = time.monotonic()
+        self._began_second: float | None = None
         self._first = self._said = self.done
         if not self.silent and (Meter._shown is not None or _has_room()):
             if Meter._shown is None:
@@ -89,6 +90,8 @@ class Meter:
             Log a line in any case, where there is no bar.
         """
         self.done = self.done + 1 if to is None else to
+        if self._began_second is None:
+            self._began_second = time.monotonic()
         said = ", ".join(
             filter(None, (f"{self.unit} {self.done}/{self.total}", note, self._left()))
         )
@@ -106,10 +109,15 @@ class Meter:
 
     def _left(self) -> str:
         """About how long the rest will take, in words."""
-        passed, steps = time.monotonic() - self._began, self.done - self._first
-        if passed < _SECONDS_TO_ESTIMATE or steps < 1 or self.done >= self.total:
+        now, steps = time.monotonic(), self.done - self._first
+        is_early = self.done < _SHARE_BETWEEN_LINES * self.total
+        if now - self._began < _SECONDS_TO_ESTIMATE or steps < 1 or self.done >= self.total:
             return ""
-        seconds = passed / steps * (self.total - self.done)
+        if steps == 1 and is_early:
+            return ""
+        # The first of many steps is no measure of the others: code is compiled in it.
+        each = now - self._began if steps == 1 else (now - self._began_second) / (steps - 1)
+        seconds = each * (self.total - self.done)
         return (
             f"about {seconds:.0f} s left"
             if seconds < 100

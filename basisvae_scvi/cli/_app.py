@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, fields
+from itertools import pairwise
 from typing import Annotated, Any
 
 import typer
@@ -186,6 +187,10 @@ def _demo(settings: DemoSettings, line: str) -> int:
 def run_command_line(arguments: Sequence[str] | None = None) -> int:
     """Parse the arguments, run the command, return the exit status."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    if (name := _empty(arguments)) is not None:
+        said = f"{name} is empty; is a variable not set? See {PROGRAM} --help."
+        print(f"{PROGRAM}: error: {said}", file=sys.stderr)
+        return EXIT_USAGE
     try:
         status = get_command(app).main(
             args=arguments, prog_name=PROGRAM, standalone_mode=False, obj=arguments
@@ -194,6 +199,16 @@ def run_command_line(arguments: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM}: error: {_usage(error)}", file=sys.stderr)
         return EXIT_USAGE
     return int(status or 0)
+
+
+def _empty(arguments: Sequence[str]) -> str | None:
+    """Which argument is empty, as by a shell's variable that is not set; a path would be ``.``."""
+    for before, word in pairwise(["", *arguments]):
+        if not word.strip():
+            return before if before.startswith("-") else "an argument"
+        if word.startswith("--") and word.endswith("=") and word.count("=") == 1:
+            return word[:-1]
+    return None
 
 
 def _usage(error: Exception) -> str:

@@ -132,6 +132,8 @@ def _of_zip(path: Path) -> tuple[str, str]:
         return "a damaged zip archive", "Copy or download it again"
     if "xl/workbook.xml" in names:
         return "an Excel workbook", _TO_H5AD
+    if any(name.endswith("/data.pkl") for name in names):
+        return "a file of torch, as of a saved model", "Name the file with the counts of the cells"
     if path.suffix == ".npz":
         return "a matrix of numpy or scipy without names of cells and genes", _TO_H5AD
     marks = (".zgroup", "zarr.json", ".zattrs")

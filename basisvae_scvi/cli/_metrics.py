@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from pathlib import Path
 
 from anndata import AnnData
@@ -12,6 +13,14 @@ logger = logging.getLogger(__name__)
 
 # What differs between two equal runs stands in the run-info file alone.
 _NOT_FIGURES = ("command", "started", "duration_seconds", "platform", "python")
+_ARGUMENT = re.compile(r"\b(init|[a-z]+(?:_[a-z]+)+)(= ?)?")
+
+
+def in_options(advice: str) -> str:
+    """Advice in the words of the command line, e.g. ``--n-basis 8`` for ``n_basis=8``."""
+    return _ARGUMENT.sub(
+        lambda found: f"--{found[1].replace('_', '-')}{' ' if found[2] else ''}", advice
+    )
 
 
 def write_metrics(adata: AnnData, key: str, info: dict, path: Path | None) -> None:
@@ -31,7 +40,8 @@ def write_metrics(adata: AnnData, key: str, info: dict, path: Path | None) -> No
     found = run_findings(adata, key=key)
     for finding in found:
         if finding.level == "warning":
-            logger.warning("%s: %s %s", finding.title, finding.text, finding.advice)
+            advice = in_options(finding.advice)
+            logger.warning("%s: %s %s", finding.title, finding.text, advice)
     if path is None:
         return
     figures = {name: value for name, value in info.items() if name not in _NOT_FIGURES}

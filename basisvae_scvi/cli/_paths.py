@@ -6,8 +6,10 @@ from pathlib import Path
 
 from ._errors import CommandError, UsageError, list_some
 from ._foreign import check_known
+from ._staging import is_saved_model
 
 _SUFFIXES = (".h5ad", ".zarr")
+_ADDRESSES = ("http:", "https:", "ftp:", "s3:", "gs:", "file:")
 _MATRIX_NAMES = ("*matrix.mtx", "*matrix.mtx.gz")
 
 
@@ -40,7 +42,9 @@ def input_kind(path: Path) -> InputKind:
 def check_input(path: Path) -> None:
     """Raise CommandError for an input that is not there, or is something else than counts."""
     if not path.exists():
-        raise CommandError(f"{path} does not exist.")
+        is_address = path.parts[:1] and path.parts[0] in _ADDRESSES
+        cure = " Addresses are not read: download it, then name the file." if is_address else ""
+        raise CommandError(f"{path} does not exist.{cure}")
     check_known(path)
     if path.is_dir():
         _check_folder(path)
@@ -48,6 +52,10 @@ def check_input(path: Path) -> None:
 
 def _check_folder(path: Path) -> None:
     """Raise CommandError for a folder that is neither zarr nor a 10x matrix."""
+    if is_saved_model(path):
+        raise CommandError(
+            f"{path} is a saved model, for --model-dir; name the file with the cells' counts."
+        )
     is_store = any((path / name).exists() for name in ("zarr.json", ".zgroup", ".zmetadata"))
     if is_store or is_zarr_path(path) or matrix_files(path):
         return
@@ -85,6 +93,8 @@ def check_output(output: Path, input_path: Path | None = None) -> None:
     """
     if output.suffix not in _SUFFIXES:
         raise UsageError(f"--output {output} must end in {' or '.join(_SUFFIXES)}.")
+    if output.suffix == ".h5ad" and output.is_dir():
+        raise UsageError(f"--output {output} is a folder; name a file.")
     if input_path is not None and is_same_path(output, input_path):
         raise UsageError(f"--output {output} is the input; name another file.")
 

@@ -21,8 +21,23 @@ from ._digests import cell_digests, matrix_total, same_cells
 from ._fields import BatchField, CategoriesField, MatrixField, NumbersField
 from ._keys import DEFAULT_KEY, Keys, check_free, check_table_key, is_run, taken_keys
 from ._manager import DataManager
-from ._matrices import feature_moments, iter_rows, plain_matrix, read_rows, row_sums, to_dense
-from ._obs import check_columns, check_obs_key, read_categories, read_latent, read_numbers
+from ._matrices import (
+    feature_moments,
+    iter_rows,
+    plain_matrix,
+    read_rows,
+    row_sums,
+    to_dense,
+    with_known_types,
+)
+from ._obs import (
+    check_columns,
+    check_obs_key,
+    names_of_columns,
+    read_categories,
+    read_latent,
+    read_numbers,
+)
 from ._registered import check_registered
 from ._root import root_cells
 from ._values import flags, numbers
@@ -61,6 +76,7 @@ __all__ = [
     "iter_rows",
     "layers_of_counts",
     "matrix_total",
+    "names_of_columns",
     "numbers",
     "plain_matrix",
     "pointing_to_counts",
@@ -76,4 +92,5 @@ __all__ = [
     "taken_keys",
     "to_dense",
     "warn_empty",
+    "with_known_types",
 ]

@@ -10,6 +10,9 @@ from anndata import AnnData
 
 from ._matrices import BLOCK_ROWS, iter_rows, read_rows, stored_values
 
+# Logs of counts stay below it; counts that are divided by something seldom do.
+_MAX_LOG = 30.0
+
 
 class NotCounts(ValueError):
     """A matrix that holds no counts, under a likelihood for counts.
@@ -25,6 +28,17 @@ class NotCounts(ValueError):
     def __init__(self, problem: str, cure: str):
         super().__init__(f"{problem} {cure}")
         self.problem, self.cure = problem, cure
+
+
+def describe_look(smallest: float, largest: float, *, is_whole: bool) -> str:
+    """What values look like, in a word or two; empty for counts."""
+    if not np.isfinite([smallest, largest]).all():
+        return "not finite"
+    if smallest < 0:
+        return "scaled"
+    if is_whole:
+        return ""
+    return "log-normalised" if largest < _MAX_LOG else "normalised or corrected"
 
 
 def check_counts(
@@ -50,9 +64,9 @@ def check_counts(
         is_integer = is_integer and bool((values == np.rint(values)).all())
     if is_integer or allow_non_integer:
         return
-    looks_like = " (it looks log-normalised)" if largest < 30 else ""
+    look = describe_look(0.0, largest, is_whole=False)
     raise NotCounts(
-        f"{location} contains non-integer values{looks_like}, but the likelihood is one for "
+        f"{location} contains non-integer values (it looks {look}), but the likelihood is one for "
         "counts.",
         cure
         or "Name the raw counts with layer=..., use gene_likelihood='gaussian', or pass "

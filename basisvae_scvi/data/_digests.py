@@ -6,6 +6,7 @@ import numpy as np
 from anndata.abc import CSCDataset
 from scipy import sparse
 
+from ._counts import describe_look
 from ._matrices import iter_rows, read_rows, stored_values
 
 # A matrix is looked at in so many runs of neighbouring cells, whatever its size and storage.
@@ -76,13 +77,9 @@ def describe_values(matrix) -> str:
         return ""
     blocks = [read_rows(matrix, rows) for rows in _runs(matrix.shape[0])]
     values = np.concatenate([np.asarray(stored_values(block)).ravel() for block in blocks])
-    if not np.isfinite(values).all():
-        return " (they are not all finite)"
-    if values.min(initial=0.0) < 0:
-        return " (they look scaled: some are negative)"
-    if (values == np.rint(values)).all():
-        return ""
-    return f" (they look {'logged' if values.max() < 30 else 'normalised'}: not whole numbers)"
+    is_whole = bool((values == np.rint(values)).all())
+    look = describe_look(values.min(initial=0.0), values.max(initial=0.0), is_whole=is_whole)
+    return f" (they look {look})" if look else ""
 
 
 def _runs(n_obs: int) -> list[slice]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -88,9 +89,10 @@ class BatchField(CategoricalObsField):
             if not (self.is_default or extend_categories):
                 known = state_registry[self.CATEGORICAL_MAPPING_KEY]
                 _check_known(adata_target, self._original_attr_key, known)
-            return super().transfer_field(
-                state_registry, adata_target, extend_categories=extend_categories, **kwargs
-            )
+            with _few_cells_are_fine():
+                return super().transfer_field(
+                    state_registry, adata_target, extend_categories=extend_categories, **kwargs
+                )
 
     @contextmanager
     def _plain(self, adata: AnnData) -> Iterator[None]:
@@ -119,9 +121,10 @@ class CategoriesField(CategoricalJointObsField):
         with self._plain(adata_target):
             for key in [] if extend_categories else self.attr_keys:
                 _check_known(adata_target, key, state_registry[self.MAPPINGS_KEY][key])
-            return super().transfer_field(
-                state_registry, adata_target, extend_categories=extend_categories, **kwargs
-            )
+            with _few_cells_are_fine():
+                return super().transfer_field(
+                    state_registry, adata_target, extend_categories=extend_categories, **kwargs
+                )
 
     @contextmanager
     def _plain(self, adata: AnnData) -> Iterator[None]:
@@ -153,6 +156,14 @@ def _replaced(obs: pd.DataFrame, columns: dict[str, pd.Series | np.ndarray]) -> 
     finally:
         for key, values in before.items():
             obs[key] = values
+
+
+@contextmanager
+def _few_cells_are_fine() -> Iterator[None]:
+    """Leave out scvi-tools' warning that few cells of a category are few to train on."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Category .* has fewer than 3 cells")
+        yield
 
 
 def _check_known(adata: AnnData, key: str, known: np.ndarray) -> None:

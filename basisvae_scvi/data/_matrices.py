@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import h5py
 import numpy as np
+from anndata import AnnData
 from anndata.abc import CSCDataset, CSRDataset
 from scipy import sparse
 
@@ -77,6 +78,31 @@ def _native(values: np.ndarray) -> np.ndarray:
     """The same numbers in a type and a byte order that scipy and torch calculate with."""
     kind = {"f2": np.float32, "f16": np.float64}.get(values.dtype.str[1:])
     return values.astype(values.dtype.newbyteorder("=") if kind is None else kind, copy=False)
+
+
+def with_known_types(adata: AnnData, *, inplace: bool) -> AnnData:
+    """Cells whose dense matrices have types of which sparse ones can be made.
+
+    Parameters
+    ----------
+    adata
+        The cells.
+    inplace
+        Whether matrices of other types may be replaced in ``adata``; else in a copy.
+    """
+    # anndata 0.13 lists X among the layers, under the name None.
+    places = {None: adata.X} | {name: adata.layers[name] for name in adata.layers}
+    dense = {name: x for name, x in places.items() if isinstance(x, np.ndarray)}
+    plain = {name: own for name, x in dense.items() if (own := _native(x)) is not x}
+    if not plain:
+        return adata
+    adata = adata if inplace else adata.copy()
+    for name, matrix in plain.items():
+        if name is None:
+            adata.X = matrix
+        else:
+            adata.layers[name] = matrix
+    return adata
 
 
 def _canonical(matrix, location: str) -> sparse.csr_matrix | sparse.csc_matrix:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 
 import numpy as np
 import pandas as pd
@@ -11,9 +11,31 @@ from anndata import AnnData
 from ._checks import shortened
 from ._values import categories, kind_of, numbers, table_of_numbers
 
+# The model calculates in single precision, with squares of numbers.
+_SMALLEST, _LARGEST = 1e-18, 1e18
+
 
 def _as_is(argument: str) -> str:
     return argument
+
+
+def names_of_columns(keys: Iterable[str] | str | None, argument: str) -> list[str] | None:
+    """Names of columns as a list, each once, whether one, several or none were given.
+
+    Raises
+    ------
+    ValueError
+        For anything but text.
+    """
+    if keys is None:
+        return None
+    given = [keys] if isinstance(keys, str) or not isinstance(keys, Iterable) else list(keys)
+    if wrong := [key for key in given if not isinstance(key, str)]:
+        raise ValueError(
+            f"{argument}={keys!r}: {wrong[0]!r} is no name of a column; give a list of text, e.g. "
+            f"{argument}=['donor'], or leave it out."
+        )
+    return sorted(set(given)) if isinstance(keys, Set) else list(dict.fromkeys(given))
 
 
 def check_obs_key(adata: AnnData, key: str | None, argument: str) -> None:
@@ -45,6 +67,7 @@ def read_numbers(adata: AnnData, key: str, argument: str) -> np.ndarray:
     check_obs_key(adata, key, argument)
     found = numbers(adata.obs[key])
     if found is not None:
+        _check_range(found, f"{argument}={key!r}: adata.obs[{key!r}]")
         return found
     if _is_text_of_numbers(adata.obs[key]):
         cure = f"Convert it: adata.obs[{key!r}] = pandas.to_numeric(adata.obs[{key!r}])."
@@ -55,6 +78,17 @@ def read_numbers(adata: AnnData, key: str, argument: str) -> np.ndarray:
         f"{argument}={key!r}: adata.obs[{key!r}] must hold numbers, but holds "
         f"{kind_of(adata.obs[key])}. {cure}"
     )
+
+
+def _check_range(values: np.ndarray, what: str) -> None:
+    """Raise ValueError for finite numbers whose squares single precision cannot hold."""
+    size = np.abs(values[np.isfinite(values)])
+    if size.max(initial=0.0) > _LARGEST or 0.0 < size.max(initial=0.0) < _SMALLEST:
+        raise ValueError(
+            f"{what} has values of about {size.max():.0e}, too "
+            f"{'large' if size.max() > 1 else 'small'} to calculate with. Divide them by "
+            f"{size.max():.0e}."
+        )
 
 
 def _is_text_of_numbers(column: pd.Series) -> bool:
@@ -108,6 +142,7 @@ def read_latent(adata: AnnData, key: str, argument: str) -> np.ndarray:
             f"{argument}={key!r}: adata.obsm[{key!r}] must hold numbers. Convert it, or name "
             "another entry or a column of adata.obs."
         )
+    _check_range(values, f"{argument}={key!r}: adata.obsm[{key!r}]")
     return values
 
 

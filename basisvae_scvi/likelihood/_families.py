@@ -296,6 +296,6 @@ def get_likelihood(name: str) -> Likelihood:
     ValueError
         If there is no such family; the message lists those there are.
     """
-    if name not in LIKELIHOODS:
+    if not isinstance(name, str) or name not in LIKELIHOODS:
         raise ValueError(f"gene_likelihood={name!r} is unknown; choose one of {[*LIKELIHOODS]}.")
     return LIKELIHOODS[name]

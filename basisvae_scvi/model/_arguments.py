@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -27,20 +27,43 @@ def check_arguments(arguments: dict) -> None:
     _check_choice(arguments["gene_prior"], ("assigned", "all"), "gene_prior")
     _check_choice(arguments["objective"], ("evidence", "paper"), "objective")
     _check_basis(arguments["basis_functions"], arguments["objective"], arguments["n_latent"])
-    for name in ("n_latent", "n_hidden_basis", "concentration"):
-        _check_positive(arguments[name], name)
-    for name in ("latent_weight", "assignment_weight", "latent_prior_scale"):
-        _check_positive(arguments[name], name)
-    _check_positive(arguments["n_basis"], "n_basis", minimum=1)
-    for name in ("n_hidden", "n_layers"):
+    for name in ("concentration", "latent_weight", "assignment_weight", "latent_prior_scale"):
+        check_number(arguments[name], name, above=0.0)
+    check_at_least(arguments["n_basis"], 2, "n_basis")
+    for name in ("n_latent", "n_hidden_basis", "n_hidden", "n_layers"):
         check_at_least(arguments[name], 1, name)
-    rate = arguments["dropout_rate"]
-    if not 0.0 <= rate < 1.0:
-        raise ValueError(f"dropout_rate={rate} must be at least 0 and below 1.")
+    check_number(arguments["dropout_rate"], "dropout_rate", minimum=0.0, below=1.0)
+    for name in ("scale_invariant", "translation_invariant", "allow_non_integer"):
+        check_flag(arguments[name], name)
     _check_deviation(arguments["shape_deviation"], arguments["objective"], arguments["n_latent"])
     n_grid = arguments["n_grid"]
-    if n_grid != 0 and n_grid < 5:
+    check_at_least(n_grid, 0, "n_grid")
+    if 0 < n_grid < 5:
         raise ValueError(f"n_grid={n_grid} must be 0 (no grid) or at least 5.")
+
+
+def check_flag(value, argument: str) -> None:
+    """Raise ValueError unless ``value`` is true or false; Python takes even "False" for true."""
+    if not isinstance(value, bool | np.bool_ | Integral) or value not in (0, 1):
+        raise ValueError(f"{argument}={value!r} must be True or False.")
+
+
+def check_number(
+    value,
+    argument: str,
+    *,
+    minimum: float = -np.inf,
+    above: float = -np.inf,
+    maximum: float = np.inf,
+    below: float = np.inf,
+) -> None:
+    """Raise ValueError unless ``value`` is a finite number within its limits."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool) and np.isfinite(value)
+    if is_number and minimum <= value <= maximum and above < value < below:
+        return
+    limits = {"at least": minimum, "above": above, "at most": maximum, "below": below}
+    told = [f"{name} {limit:g}" for name, limit in limits.items() if np.isfinite(limit)]
+    raise ValueError(f"{argument}={value!r} must be a number {' and '.join(told)}.")
 
 
 def check_at_least(value, minimum: int, argument: str) -> None:
@@ -53,11 +76,6 @@ def check_at_least(value, minimum: int, argument: str) -> None:
 def _check_choice(value: str, choices: tuple[str, ...], argument: str) -> None:
     if value not in choices:
         raise ValueError(f"{argument}={value!r} is unknown; choose one of {[*choices]}.")
-
-
-def _check_positive(value: float, argument: str, minimum: float = 0.0) -> None:
-    if not np.isfinite(value) or value <= minimum:
-        raise ValueError(f"{argument}={value} must be greater than {minimum:g}.")
 
 
 def _check_basis(kind: str, objective: str, n_latent: int) -> None:
@@ -77,7 +95,8 @@ def _heeds_deviation(objective: str, n_latent: int) -> bool:
 
 def _check_deviation(deviation: float | str, objective: str, n_latent: int) -> None:
     """Raise ValueError for a deviation that cannot be, or that nothing would heed."""
-    if deviation != "learned" and (isinstance(deviation, str) or not 0.0 <= deviation < np.inf):
+    is_number = isinstance(deviation, Real) and not isinstance(deviation, bool)
+    if deviation != "learned" and not (is_number and 0.0 <= deviation < np.inf):
         raise ValueError(
             f"shape_deviation={deviation!r} must be 'learned', 0 or a positive number; 0.3 lets "
             "genes differ by about 30 % from the course of their group."

@@ -24,6 +24,7 @@ from basisvae_scvi.data import (
     NumbersField,
     check_columns,
     describe_location,
+    names_of_columns,
     pointing_to_counts,
 )
 from basisvae_scvi.inference import BasisVAETrainingPlan
@@ -287,8 +288,12 @@ class BasisVAE(
         >>> adata = bv.datasets.simulate_counts(n_obs=60, n_vars=30, n_batches=2)
         >>> bv.BasisVAE.setup_anndata(adata, batch_key="batch")
         """
-        categorical_covariate_keys = _listed(categorical_covariate_keys)
-        continuous_covariate_keys = _listed(continuous_covariate_keys)
+        categorical_covariate_keys = names_of_columns(
+            categorical_covariate_keys, "categorical_covariate_keys"
+        )
+        continuous_covariate_keys = names_of_columns(
+            continuous_covariate_keys, "continuous_covariate_keys"
+        )
         setup_method_args = cls._get_setup_method_args(**locals())
         check_columns(
             adata,
@@ -348,8 +353,3 @@ class BasisVAE(
         registries = self.registry["field_registries"]
         state = registries.get(REGISTRY_KEYS.CAT_COVS_KEY, {}).get("state_registry", {})
         return list(state["n_cats_per_key"]) if "n_cats_per_key" in state else None
-
-
-def _listed(keys: list[str] | str | None) -> list[str] | None:
-    """Names of columns as a list, where one was given alone."""
-    return [keys] if isinstance(keys, str) else keys

@@ -100,8 +100,16 @@ class RegisteredMixin:
         self._check_unchanged(self.adata_manager, _GIVE_BACK)
 
     def _check_unchanged(self, manager: AnnDataManager, cure: str) -> None:
+        adata = manager.adata
+        for field in manager.fields:
+            if field.attr_name not in ("obs", "obsm") or field.is_empty:
+                continue
+            # Those that scvi-tools wrote, _scvi_…, are easily taken for leftovers.
+            if field.attr_key not in getattr(adata, field.attr_name):
+                place = f"adata.{field.attr_name}[{field.attr_key!r}]"
+                raise ValueError(f"{place}, which the model reads, is gone. {cure}")
         state = manager.get_state_registry(REGISTRY_KEYS.X_KEY)
-        check_registered(manager.adata, self._setup_argument("layer"), state, cure)
+        check_registered(adata, self._setup_argument("layer"), state, cure)
 
     def _check_new(self, adata: AnnData, location: str | None = None) -> None:
         """Raise an error that names the key, unless these cells are as the model reads them.
@@ -120,9 +128,9 @@ class RegisteredMixin:
         self._check_values(
             matrix,
             location,
-            cure="The model reads the counts of the cells that it is given there: put them back, "
-            f"{location} = adata.layers['counts'].copy(), or, in annotate and assign_genes, name "
-            'the layer with them: layer="counts".',
+            cure=f"The model reads the counts of the cells that it is given in {location}: put "
+            "them there; or, in annotate and assign_genes, name the layer with them: "
+            'layer="counts".',
         )
 
     def _check_values(self, matrix, location: str, cure: str | None = None) -> None:

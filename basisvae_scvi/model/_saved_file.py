@@ -16,6 +16,7 @@ from scvi.model.base import ArchesMixin
 
 from basisvae_scvi._quiet import quiet_libraries
 from basisvae_scvi._version import __version__
+from basisvae_scvi.data import with_known_types
 from basisvae_scvi.inference import one_process
 
 from ._versions import (
@@ -86,17 +87,20 @@ _PICKLE = SimpleNamespace(
 
 
 def check_saved_file(path: Path) -> None:
-    """Raise ValueError for a file that is damaged, or that would run foreign code when loaded.
+    """Raise ValueError for a file that is missing, damaged, or would run foreign code.
 
     Nothing of the file is run on the way.
 
     Parameters
     ----------
     path
-        File of a saved model; one that does not exist is left to the loader.
+        File of a saved model.
     """
     if not path.is_file():
-        return
+        raise ValueError(
+            f"There is no saved model {path}; name a folder that model.save() or fit --model-dir "
+            "made."
+        )
     try:
         content = torch.load(path, map_location="cpu", weights_only=False, pickle_module=_PICKLE)
     except _ForeignCodeError as error:
@@ -275,7 +279,14 @@ class SavedFileMixin:
             return super().load_registry(os.fspath(dir_path), prefix)
 
     @staticmethod
-    def prepare_query_anndata(adata, reference_model, *args, trust_file=False, **kwargs):
+    def prepare_query_anndata(
+        adata,
+        reference_model,
+        return_reference_var_names: bool = False,
+        inplace: bool = True,
+        *,
+        trust_file: bool = False,
+    ):
         """As :meth:`scvi.model.SCVI.prepare_query_anndata`; a saved reference is checked first.
 
         Examples
@@ -291,4 +302,8 @@ class SavedFileMixin:
         """
         reference_model = as_source(reference_model)
         with checked_file(reference_model, None, trust_file):
-            return ArchesMixin.prepare_query_anndata(adata, reference_model, *args, **kwargs)
+            if not return_reference_var_names:
+                adata = with_known_types(adata, inplace=inplace)
+            return ArchesMixin.prepare_query_anndata(
+                adata, reference_model, return_reference_var_names, inplace
+            )

@@ -6,6 +6,7 @@ import logging
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from numbers import Integral
 
 import numpy as np
 import scvi
@@ -24,8 +25,9 @@ def resolve_seed(seed: int | None) -> int:
         seed = scvi.settings.seed
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
-    if not 0 <= int(seed) < 2**32:
-        raise ValueError(f"seed={seed} must be a whole number from 0 to 4294967295.")
+    is_whole = isinstance(seed, Integral) and not isinstance(seed, bool)
+    if not is_whole or not 0 <= seed < 2**32:
+        raise ValueError(f"seed={seed!r} must be a whole number from 0 to 4294967295.")
     return int(seed)
 
 

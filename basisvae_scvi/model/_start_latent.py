@@ -71,6 +71,11 @@ class StartLatentMixin:
                 "missing value (NaN) leaves a cell free."
             )
         z = z[:, : self.module.n_latent]
+        if (z == z[0]).all():
+            raise ValueError(
+                f"init={key!r} is the same in every cell, which gives them no order; name "
+                f"another, or one of {[*INIT_METHODS]}."
+            )
         return (z - z.mean(0)) / np.where(z.std(0) > 0, z.std(0), 1.0)
 
     def _latent_prior(self) -> LatentPrior | None:

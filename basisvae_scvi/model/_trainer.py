@@ -6,13 +6,15 @@ import difflib
 import inspect
 import os
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback
 from lightning.pytorch import Trainer as LightningTrainer
+from lightning.pytorch.loggers import Logger
 from scvi.dataloaders import AnnDataLoader
 from scvi.model.base import UnsupervisedTrainingMixin
 from scvi.train import Trainer, TrainingPlan
@@ -22,7 +24,7 @@ from basisvae_scvi._quiet import quiet_libraries
 from basisvae_scvi.data import CellSplitter
 from basisvae_scvi.inference import BasisVAETrainingPlan, processes_asked_for
 
-from ._arguments import check_at_least
+from ._arguments import check_at_least, check_flag, check_number
 
 # What the plan logs of validation cells, which is what one can wait for.
 _METRICS = ("elbo", "reconstruction_loss", "kl_local", "kl_global")
@@ -57,6 +59,7 @@ def check_training(arguments: dict[str, Any]) -> None:
     for name in ("early_stopping_monitor", "checkpointing_monitor"):
         if given.get(name, _MONITORS[0]) not in _MONITORS:
             raise ValueError(f"{name}={given[name]!r} is unknown; choose one of {[*_MONITORS]}.")
+    _check_logger(given.get("logger"))
     _check_folder(arguments["checkpoint_dir"])
     _try_trainer(arguments)
 
@@ -64,7 +67,8 @@ def check_training(arguments: dict[str, Any]) -> None:
 def callbacks_of(trainer_kwargs: dict[str, Any]) -> list[Callback]:
     """The user's callbacks as a list: one alone, several, or none."""
     given = trainer_kwargs.get("callbacks")
-    callbacks = [given] if isinstance(given, Callback) else list(() if given is None else given)
+    given = () if given is None else given
+    callbacks = list(given) if isinstance(given, Iterable) else [given]
     for callback in callbacks:
         if not isinstance(callback, Callback):
             raise ValueError(f"callbacks has {callback!r}, which is no Callback of Lightning.")
@@ -78,20 +82,27 @@ def _check_numbers(arguments: dict[str, Any]) -> None:
         check_at_least(arguments["max_epochs"], 1, "max_epochs")
     for name in ("n_restarts", "batch_size"):
         check_at_least(arguments[name], 1, name)
-    size = arguments["train_size"]
-    if size is not None and not 0.0 < size <= 1.0:
-        raise ValueError(f"train_size={size} must be above 0 and at most 1.")
-    size = arguments["validation_size"]
-    if size is not None and not 0.0 <= size < 1.0:
-        raise ValueError(f"validation_size={size} must be at least 0 and below 1.")
+    if (size := arguments["train_size"]) is not None:
+        check_number(size, "train_size", above=0.0, maximum=1.0)
+    if (size := arguments["validation_size"]) is not None:
+        check_number(size, "validation_size", minimum=0.0, below=1.0)
+    for name in ("shuffle_set_split", "early_stopping"):
+        check_flag(arguments[name], name)
+    # With none of these Lightning ends before the first step, and calls that a success.
+    given = arguments["trainer_kwargs"]
+    for name in ("max_steps", "limit_train_batches"):
+        if name in given and isinstance(given[name], Real) and given[name] == 0:
+            raise ValueError(f"{name}={given[name]!r} leaves no step to train; leave it out.")
 
 
 def _names(function: Callable) -> set[str]:
     return set(inspect.signature(function).parameters)
 
 
-def _check_names(given: Iterable[str] | None, known: set[str], where: str) -> None:
+def _check_names(given: Mapping[str, Any] | None, known: set[str], where: str) -> None:
     """Raise ValueError for an argument that nothing would take, with the one that may be meant."""
+    if not isinstance(given, Mapping | None):
+        raise ValueError(f"{where}={given!r} must be arguments by name, as a dict.")
     for name in given or ():
         if name not in known:
             close = difflib.get_close_matches(name, sorted(known), n=1)
@@ -99,10 +110,22 @@ def _check_names(given: Iterable[str] | None, known: set[str], where: str) -> No
             raise ValueError(f"{where} knows no argument {name!r}{meant}")
 
 
+def _check_logger(given) -> None:
+    """Raise ValueError for what Lightning would take for a logger until it logs."""
+    loggers = (
+        given if isinstance(given, Iterable) else () if given in (None, True, False) else [given]
+    )
+    for logger in loggers:
+        if not isinstance(logger, Logger):
+            raise ValueError(f"logger={given!r} is neither True, False nor a Logger of Lightning.")
+
+
 def _check_folder(folder: str | os.PathLike | None) -> None:
     """Raise ValueError for a folder that cannot be made or written to."""
     if folder is None:
         return
+    if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
+        raise ValueError(f"checkpoint_dir={folder!r} must be the name of a folder.")
     path = Path(folder).absolute()
     there = next(place for place in (path, *path.parents) if place.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):

@@ -159,11 +159,16 @@ class TrainingMixin(CheckpointMixin, DatamoduleMixin, StartMixin):
             else:
                 split = [batches.train_idx, batches.val_idx, batches.test_idx]
                 cells = np.arange(self.adata.n_obs)
-            if early_stopping and not len(split[1]):
-                raise ValueError(
-                    f"early_stopping=True takes validation cells, and train_size={train_size} of "
-                    f"{self.adata.n_obs} cells leaves none: make it smaller."
-                )
+            validating = {
+                "early_stopping": early_stopping,
+                "check_val_every_n_epoch": trainer_kwargs.get("check_val_every_n_epoch"),
+            }
+            for name, value in validating.items():
+                if value and not len(split[1]):
+                    raise ValueError(
+                        f"{name}={value} takes validation cells, and train_size={train_size} of "
+                        f"{self.adata.n_obs} cells leaves none: make it smaller."
+                    )
             plan_kwargs = dict(plan_kwargs or {})
             if not self.is_query_:
                 refresher = self._refresher(cells, len(split[0]))

@@ -9,6 +9,8 @@ from scipy.special import ndtri
 
 from basisvae_scvi.inference import PairEvidence, pair_evidence, place_cells
 
+from ._arguments import check_number
+
 _KEYS = ("shift", "scale")
 # A shift is not identified if the data leave it this wide (the prior has 1), or if they leave the
 # product of shift and scale open: then the correlation of δ and log λ is near ±1. Nor is one that
@@ -124,8 +126,7 @@ class UncertaintyMixin:
         >>> bool((intervals["scale_lower"] <= intervals["scale_upper"]).all())
         True
         """
-        if not 0.0 < level < 1.0:
-            raise ValueError(f"level={level} must lie in (0, 1).")
+        check_number(level, "level", above=0.0, below=1.0)
         posterior, clusters = self._posterior(level), self.get_clusters()
         rows = np.arange(len(clusters))
         label = clusters["cluster"].astype(str).astype(int).to_numpy()

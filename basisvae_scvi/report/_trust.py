@@ -160,7 +160,8 @@ def _used_bases(annotation: Annotation, genes: pd.DataFrame) -> Finding:
         return Finding(
             "note",
             title,
-            f"{text}; {small} of these {plural(small, 'cluster')} hold one or two genes.",
+            f"{text}; {small} {plural(small, 'cluster')} of these "
+            f"{'holds' if small == 1 else 'hold'} one or two genes.",
             "Read small clusters as outliers. A shape_deviation above the one that was learned "
             "or a larger assignment_weight merges similar clusters.",
         )

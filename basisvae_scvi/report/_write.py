@@ -55,6 +55,8 @@ def write_report(
     ------
     KeyError
         If the annotation, a gene or a column is missing.
+    ValueError
+        If ``path`` is no file in a folder that is there.
 
     Examples
     --------
@@ -66,6 +68,7 @@ def write_report(
     >>> "<h1>Thirty genes</h1>" in file.read_text(encoding="utf-8")
     True
     """
+    _check_place(path)
     annotation = Annotation.of(adata, key=key)
     columns = [color] if isinstance(color, str) else list(() if color is None else color)
     for column in columns:
@@ -88,6 +91,15 @@ def write_report(
         data=page_data(annotation, table, clusters, observed),
     )
     _write_whole(text, Path(path))
+
+
+def _check_place(path: str | os.PathLike) -> None:
+    """Raise ValueError for a path to which no file can be written."""
+    is_path = isinstance(path, str | os.PathLike)
+    if not is_path or not Path(path).name or Path(path).is_dir():
+        raise ValueError(f"path={path!r} must name a file, e.g. 'report.html'.")
+    if not Path(path).absolute().parent.is_dir():
+        raise ValueError(f"{Path(path).parent} is no folder; make it, or name another.")
 
 
 def _write_whole(text: str, path: Path) -> None:

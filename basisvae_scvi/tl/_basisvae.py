@@ -11,6 +11,7 @@ from basisvae_scvi.data import (
     Keys,
     check_free,
     check_layer,
+    is_run,
     pointing_to_counts,
     root_cells,
 )
@@ -170,13 +171,17 @@ def _check_root(adata: AnnData, root, *, n_latent: int) -> None:
 
 
 def light_copy(adata: AnnData, layer: str | None) -> AnnData:
-    """AnnData of its own that shares the matrix, for scvi-tools to leave its marks in."""
+    """AnnData of its own that shares the matrix, for scvi-tools to leave its marks in.
+
+    Of ``.uns`` it has what former fits wrote, by which their results are known as such.
+    """
     return AnnData(
         X=adata.X if layer is None else None,
         layers=None if layer is None else {layer: adata.layers[layer]},
         obs=adata.obs.copy(),
         var=pd.DataFrame(index=adata.var_names),
         obsm=dict(adata.obsm),
+        uns={key: entry for key, entry in adata.uns.items() if is_run(entry)},
         shape=adata.shape if layer is not None else None,
     )
 

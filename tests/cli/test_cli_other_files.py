@@ -16,6 +16,7 @@ import mudata
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from scipy import io, sparse
 
 from basisvae_scvi.cli._errors import CommandError
@@ -282,3 +283,17 @@ def test_it_is_said_before_anything_heavy_is_imported(run_lightly, tmp_path):
     assert done.returncode == 1
     [line] = done.stderr.splitlines()
     assert "a.csv is a table of text" in line
+
+
+def test_a_saved_model_is_no_file_of_cells(folder):
+    (folder / "model").mkdir()
+    torch.save({"model_state_dict": {}}, folder / "model" / "model.pt")
+    shutil.copy("a.h5ad", "model/adata.h5ad")
+    assert "is a saved model, for --model-dir; name the file" in message("model")
+    assert "a file of torch, as of a saved model. Name the file with" in message("model/model.pt")
+
+
+@pytest.mark.parametrize("address", ["https://x.org/a.h5ad", "s3://x/a.zarr", "file:///a.h5ad"])
+def test_an_address_is_to_be_downloaded_first(address):
+    with pytest.raises(CommandError, match=r"Addresses are not read: download it, then name"):
+        read_anndata(Path(address))

@@ -1,6 +1,8 @@
 """What the command line answers before it looks at any data."""
 
+import ast
 import inspect
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -18,8 +20,10 @@ from basisvae_scvi.cli._choices import (
     Objective,
     ZeroInflation,
 )
+from basisvae_scvi.cli._metrics import in_options
 from basisvae_scvi.cli._settings import FitSettings, ModelSettings
 from basisvae_scvi.datasets._counts import LIKELIHOODS
+from basisvae_scvi.report import _trust, _trust_cells
 
 # Options of the command line alone.
 OWN = {
@@ -162,3 +166,64 @@ def test_choices_are_those_of_the_model(name, choices):
 
 def test_choices_of_simulated_counts_are_those_of_the_simulator():
     assert {c.value for c in CountLikelihood} == set(LIKELIHOODS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["fit", "", "-o", "b.h5ad"], "an argument"),
+        (["fit", "a.h5ad", "-o", ""], "-o"),
+        (["fit", "a.h5ad", "-o", "b.h5ad", "--model-dir", ""], "--model-dir"),
+        (["fit", "a.h5ad", "-o", "b.h5ad", "--tables="], "--tables"),
+        (["project", " ", "-o", "b.h5ad", "--model-dir", "m"], "an argument"),
+        (["report", "a.h5ad", "-o", "r.html", "--key-added", ""], "--key-added"),
+    ],
+)
+def test_an_argument_that_is_empty_is_no_folder(run, arguments, name):
+    """The empty path would be the folder one is in."""
+    said = (
+        f"basisvae-scvi: error: {name} is empty; is a variable not set? See basisvae-scvi --help."
+    )
+    assert run(*arguments) == (2, [], [said])
+
+
+def test_a_value_that_ends_in_an_equals_sign_is_not_empty(run):
+    status, _, said = run("fit", "nowhere.h5ad", "-o", "b.h5ad", "--root=stage=")
+    assert (status, said) == (1, ["basisvae-scvi: error: nowhere.h5ad does not exist."])
+
+
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_a_folder_is_no_output_file(run, tmp_path, is_empty):
+    (tmp_path / "out.h5ad").mkdir()
+    if not is_empty:
+        (tmp_path / "out.h5ad" / ".zgroup").write_text("{}")
+    output = str(tmp_path / "out.h5ad")
+    status, _, said = run("fit", "nowhere.h5ad", "-o", output, "--overwrite")
+    assert status == 2
+    assert said == [f"basisvae-scvi: error: --output {output} is a folder; name a file."]
+
+
+@pytest.mark.parametrize(
+    ("advice", "expected"),
+    [
+        ("Leave room: n_basis=8. Unused", "Leave room: --n-basis 8. Unused"),
+        ("Train for longer, e.g. max_epochs=80.", "Train for longer, e.g. --max-epochs 80."),
+        ("of your own (size_factor_key).", "of your own (--size-factor-key)."),
+        ("Lower latent_weight, or (init= a column", "Lower --latent-weight, or (--init a column"),
+        ("Use more cells.", "Use more cells."),
+    ],
+)
+def test_advice_names_options(advice, expected):
+    assert in_options(advice) == expected
+
+
+def test_every_advice_names_options_that_there_are():
+    options = {f"--{field.name.replace('_', '-')}" for field in fields(FitSettings)}
+    named = set()
+    for module in (_trust, _trust_cells):
+        for node in ast.walk(ast.parse(inspect.getsource(module))):
+            text = node.value if isinstance(node, ast.Constant) else None
+            if isinstance(text, str) and " " in text and "\n" not in text:
+                named |= set(re.findall("--[a-z-]+", in_options(text)))
+    assert {"--n-basis", "--max-epochs", "--shape-deviation", "--init"} <= named
+    assert named <= options

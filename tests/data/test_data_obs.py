@@ -12,6 +12,7 @@ from basisvae_scvi.data import (
     check_columns,
     check_obs_key,
     flags,
+    names_of_columns,
     numbers,
     read_categories,
     read_latent,
@@ -336,3 +337,52 @@ def test_a_name_of_several_columns_is_refused_with_a_cure():
         check_obs_key(adata, "age", "batch_key")
     adata = cured(adata, str(e.value), "adata.obs = ")
     assert check_obs_key(adata, "age", "batch_key") is None
+
+
+# -- names of several columns, and numbers that single precision cannot hold ----------------------
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (None, None),
+        ([], []),
+        ({}, []),
+        ("b", ["b"]),
+        (("b", "a"), ["b", "a"]),
+        (["b", "a", "b"], ["b", "a"]),
+        ({"b", "a"}, ["a", "b"]),
+        (np.array(["b"]), ["b"]),
+        (pd.Index(["b", "a"]), ["b", "a"]),
+        (pd.Series(["b"], index=[7]), ["b"]),
+    ],
+)
+def test_names_of_columns_come_in_any_container(keys, expected):
+    assert names_of_columns(keys, "keys") == expected
+
+
+@pytest.mark.parametrize("keys", [0, False, True, 1.5, [None], ["a", 3], [["a"]], [b"a"]])
+def test_what_is_no_name_of_a_column_is_refused(keys):
+    with pytest.raises(ValueError, match=r"keys=.* is no name of a column; give a list of text"):
+        names_of_columns(keys, "keys")
+
+
+@pytest.mark.parametrize("factor", [1e300, 1e30, 1e-30, 1e-300])
+@pytest.mark.parametrize(
+    "argument", ["size_factor_key", "continuous_covariate_keys", "latent_key", "latent_prior_key"]
+)
+def test_numbers_beyond_single_precision_are_refused_with_a_cure(argument, factor):
+    adata = with_column((VALUES + 1) * factor)
+    given = {argument: ["k"] if argument == "continuous_covariate_keys" else "k"}
+    said = rf"{argument}='k': adata\.obs\['k'\] has values of about .* Divide them by (\S+)\."
+    with pytest.raises(ValueError, match=said) as error:
+        check_columns(adata, **given)
+    adata.obs["k"] /= float(re.search(r"by (\S+)\.$", str(error.value)).group(1))
+    assert check_columns(adata, **given) is None
+
+
+def test_entries_of_obsm_beyond_single_precision_are_refused():
+    adata = with_column(VALUES)
+    adata.obsm["X"] = np.stack([VALUES, VALUES * 1e300], axis=1)
+    with pytest.raises(ValueError, match=r"init='X': adata\.obsm\['X'\] has values of about"):
+        read_latent(adata, "X", "init")

@@ -1,5 +1,7 @@
 """annotate() writes its keys, all of them and nothing else."""
 
+import warnings
+
 import anndata as ad
 import numpy as np
 import pandas as pd
@@ -481,3 +483,12 @@ def test_cells_of_an_unknown_batch_are_refused_with_the_cure_though_others_are_k
     both = ad.concat([fitted_batches.adata[:30], new])
     assert_refused(fitted_batches, both, r"load_query_data\(adata, model\)")
     fitted_batches.annotate(both[:30].copy())
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_few_new_cells_are_placed_without_a_word_of_training(fitted, n):
+    cells = small_counts(n, 24, seed=7)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        fitted.annotate(cells)
+    assert np.isfinite(cells.obsm["X_basisvae"]).all()

@@ -64,11 +64,11 @@ def rename_genes(adata):
 
 CHANGES = {
     normalise: r"adata\.X has other values.*normalised",
-    log: r"adata\.X has other values.*logged",
+    log: r"adata\.X has other values.*look log-normalised",
     scale: r"adata\.X has other values.*scaled",
     thin: r"adata\.X has other values",
-    log_some_cells: r"adata\.X has other values.*logged",
-    in_the_arrays: r"adata\.X has other values.*logged",
+    log_some_cells: r"adata\.X has other values.*look log-normalised",
+    in_the_arrays: r"adata\.X has other values.*look log-normalised",
     reorder_values: r"adata\.X has other values",
     swap_genes: r"adata\.X has other values",
     remove: r"adata\.X, which setup_anndata registered, is gone",
@@ -200,12 +200,24 @@ def test_new_cells_of_no_counts_are_refused_with_the_layer(trained, change):
             call(cells)
 
 
+def test_a_column_that_is_taken_for_a_leftover_is_named(adata):
+    adata.obs["donor"] = np.repeat(["a", "b"], 50)
+    model = fit(adata, setup={"batch_key": "donor"})
+    z = model.get_latent_representation()
+    del adata.obs["_scvi_batch"]
+    expected = r"adata\.obs\['_scvi_batch'\], which the model reads, is gone.*model\.adata = "
+    with pytest.raises(ValueError, match=expected):
+        model.get_latent_representation()
+    model.adata = adata.copy()
+    np.testing.assert_allclose(model.get_latent_representation(), z, atol=1e-6)
+
+
 def test_new_cells_that_are_changed_later_are_refused(trained):
     cells = small_counts(40, seed=6)
     trained.get_latent_representation(cells)
     log(cells)
     for call in (trained.get_latent_representation, trained.get_pseudotime):
-        with pytest.raises(ValueError, match=r"other values.*logged.*pass a copy"):
+        with pytest.raises(ValueError, match=r"other values.*log-normalised.*pass a copy"):
             call(cells)
 
 

@@ -16,13 +16,13 @@ from basisvae_scvi import BasisVAE
         ({"dispersion": "cell"}, r"dispersion='cell' is unknown.*'gene-batch'"),
         ({"zero_inflation": "cell"}, r"zero_inflation='cell' is unknown.*'latent'"),
         ({"gene_prior": "none"}, r"gene_prior='none' is unknown.*'assigned'"),
-        ({"n_basis": 1}, r"n_basis=1 must be greater than 1"),
-        ({"n_latent": 0}, r"n_latent=0 must be greater than 0"),
-        ({"n_hidden_basis": 0}, r"n_hidden_basis=0 must be greater than 0"),
-        ({"concentration": 0.0}, r"concentration=0\.0 must be greater than 0"),
-        ({"concentration": np.nan}, r"concentration=nan must be greater than 0"),
-        ({"latent_weight": -1.0}, r"latent_weight=-1\.0 must be greater than 0"),
-        ({"assignment_weight": 0.0}, r"assignment_weight=0\.0 must be greater than 0"),
+        ({"n_basis": 1}, r"n_basis=1 must be a whole number of at least 2"),
+        ({"n_latent": 0}, r"n_latent=0 must be a whole number of at least 1"),
+        ({"n_hidden_basis": 0}, r"n_hidden_basis=0 must be a whole number of at least 1"),
+        ({"concentration": 0.0}, r"concentration=0\.0 must be a number above 0"),
+        ({"concentration": np.nan}, r"concentration=nan must be a number above 0"),
+        ({"latent_weight": -1.0}, r"latent_weight=-1\.0 must be a number above 0"),
+        ({"assignment_weight": 0.0}, r"assignment_weight=0\.0 must be a number above 0"),
     ],
 )
 def test_an_argument_out_of_range_is_named(adata, arguments, message):
@@ -30,7 +30,47 @@ def test_an_argument_out_of_range_is_named(adata, arguments, message):
         build(adata, **arguments)
 
 
-@pytest.mark.parametrize("n_grid", [1, 3, -5])
+@pytest.mark.parametrize("value", [0, 1.5, "", "4", None, [], np.nan, np.inf, True, np.float32(4)])
+@pytest.mark.parametrize(
+    "name", ["n_basis", "n_latent", "n_hidden_basis", "n_hidden", "n_layers", "n_grid"]
+)
+def test_numbers_of_something_are_whole(adata, name, value):
+    if (name, value) == ("n_grid", 0):
+        value = -1
+    with pytest.raises(ValueError, match=rf"^{name}=.* must be a whole number of at least"):
+        build(adata, **{name: value})
+
+
+@pytest.mark.parametrize("value", ["", "1", None, [], np.nan, np.inf, True])
+@pytest.mark.parametrize(
+    "name",
+    ["concentration", "latent_weight", "assignment_weight", "latent_prior_scale", "dropout_rate"],
+)
+def test_weights_are_numbers(adata, name, value):
+    with pytest.raises(ValueError, match=rf"^{name}=.* must be a number "):
+        build(adata, **{name: value})
+
+
+@pytest.mark.parametrize("value", ["", "False", None, [], np.nan, 2, -1, 0.5])
+@pytest.mark.parametrize("name", ["scale_invariant", "translation_invariant", "allow_non_integer"])
+def test_a_text_is_no_switch(adata, name, value):
+    with pytest.raises(ValueError, match=rf"^{name}=.* must be True or False"):
+        build(adata, **{name: value})
+
+
+@pytest.mark.parametrize("value", [0, False, np.bool_(False), np.int64(0)])
+def test_every_way_to_say_no_is_one(adata, value):
+    model = build(adata, translation_invariant=value)
+    assert not model.module.genes.translation_invariant
+
+
+@pytest.mark.parametrize("value", ["", [], True, "0.3", np.nan, -0.1])
+def test_a_deviation_is_a_number_or_learned(adata, value):
+    with pytest.raises(ValueError, match=r"^shape_deviation=.* must be 'learned', 0 or a pos"):
+        build(adata, shape_deviation=value)
+
+
+@pytest.mark.parametrize("n_grid", [1, 3])
 def test_a_grid_too_small_to_interpolate_is_refused(adata, n_grid):
     with pytest.raises(ValueError, match="n_grid"):
         build(adata, n_grid=n_grid, translation_invariant=True)
@@ -68,14 +108,20 @@ def test_a_start_with_gaps_is_refused(adata):
         train(build(adata), 1, init="time")
 
 
+def test_a_start_that_tells_no_order_is_refused(adata):
+    adata.obs["time"] = 3.0
+    with pytest.raises(ValueError, match=r"init='time' is the same in every cell"):
+        train(build(adata), 1, init="time")
+
+
 def test_a_start_of_too_few_dimensions_is_refused(adata):
     with pytest.raises(ValueError, match=r"init='true_z' must give 2 finite.*1 column"):
         train(build(adata, n_latent=2), 1, init="true_z")
 
 
-@pytest.mark.parametrize("seed", [-1, 2**32])
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5, np.nan, "", "1", True, []])
 def test_a_seed_out_of_range_is_refused(adata, seed):
-    with pytest.raises(ValueError, match=rf"seed={seed} must be a whole number from 0"):
+    with pytest.raises(ValueError, match=r"^seed=.* must be a whole number from 0"):
         train(build(adata), 1, seed=seed)
 
 

@@ -8,6 +8,7 @@ from scipy import sparse
 from storages import STORAGES, with_duplicates
 
 from basisvae_scvi import BasisVAE, pl, tl
+from basisvae_scvi.data import plain_matrix
 
 CONVERSIONS = {
     "dense": lambda x: x.toarray(),
@@ -224,3 +225,26 @@ def test_a_saved_model_reads_data_on_disk(fitted, backed, tmp_path):
     np.testing.assert_allclose(
         model.get_latent_representation(), fitted.get_latent_representation(), atol=1e-6
     )
+
+
+@pytest.mark.parametrize("inplace", [True, False])
+@pytest.mark.parametrize("layer", [None, "counts"])
+@pytest.mark.parametrize("storage", [n for n in STORAGES if n != "zarr"])
+def test_genes_that_are_missing_are_added_to_any_storage(storage, layer, inplace):
+    """Zarr arrays that AnnData holds without a file are put together by nobody."""
+    model = build(small_counts())
+    cells = small_counts(30, 20, seed=5)
+    expected = cells.X.toarray()
+    expected[:, -3:] = 0
+    cells = cells[:, :-3].copy()
+    matrix = STORAGES[storage](cells.X.toarray())
+    if layer is None:
+        cells.X = matrix
+    else:
+        cells.layers[layer] = matrix
+    found = BasisVAE.prepare_query_anndata(cells, model, inplace=inplace)
+    assert cells.n_vars == (20 if inplace else 17)
+    found = cells if inplace else found
+    found = plain_matrix(found.X if layer is None else found.layers[layer])
+    found = found.toarray() if sparse.issparse(found) else found
+    np.testing.assert_array_equal(found, expected)

@@ -4,12 +4,13 @@ import shutil
 import zipfile
 from collections import defaultdict
 from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from model_helpers import twin
+from model_helpers import small_counts, twin
 
 from basisvae_scvi import BasisVAE
 from basisvae_scvi.model._versions import portable
@@ -173,3 +174,17 @@ def test_a_pickle_that_is_no_model(tmp_path):
 def test_a_file_from_elsewhere_is_not_loaded_unseen(tmp_path):
     with pytest.raises(ValueError, match="download it first"):
         BasisVAE.load(str(tmp_path), backup_url="https://example.org/model.pt")
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_model_that_is_not_there_is_no_old_one(tmp_path, kind):
+    cells = small_counts()
+    for folder in (kind(tmp_path), kind(tmp_path / "nowhere")):
+        for call in (
+            lambda at: BasisVAE.load(at, cells),
+            lambda at: BasisVAE.load_registry(at),
+            lambda at: BasisVAE.load_query_data(cells, at),
+            lambda at: BasisVAE.prepare_query_anndata(cells, at),
+        ):
+            with pytest.raises(ValueError, match=r"There is no saved model .*model\.pt; name a"):
+                call(folder)

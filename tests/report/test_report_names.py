@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 from report_page import Page, data_of, make_annotated
@@ -66,3 +67,17 @@ def test_a_browser_shows_the_names_and_runs_nothing(hostile, chromium):
         _ = chromium.switch_to.alert
     assert chromium.title == EVIL[1]
     assert [entry for entry in chromium.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+@pytest.mark.parametrize("path", [0, None, "", ".", b"r.html"])
+def test_a_report_needs_the_name_of_a_file(path):
+    with pytest.raises(ValueError, match=r"^path=.* must name a file, e\.g\. 'report\.html'"):
+        write_report(None, path)
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_report_needs_a_folder_that_is_there(tmp_path, kind):
+    with pytest.raises(ValueError, match="nowhere is no folder; make it, or name another"):
+        write_report(None, kind(tmp_path / "nowhere" / "r.html"))
+    with pytest.raises(ValueError, match="must name a file"):
+        write_report(None, kind(tmp_path))

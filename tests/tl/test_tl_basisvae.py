@@ -189,3 +189,24 @@ def test_counts_in_raw_are_pointed_to(adata, tool):
     vary = () if tool == "basisvae" else ({"n_basis": [3, 4]},)
     with pytest.raises(ValueError, match=r"There are counts in adata\.raw: adata\.layers\["):
         getattr(bv.tl, tool)(adata, *vary, **arguments)
+
+
+@pytest.mark.parametrize("copy", [True, False])
+@pytest.mark.parametrize("layer", [None, "counts"])
+def test_a_second_run_takes_the_place_of_the_first(adata, copy, layer):
+    adata.layers["counts"] = adata.X.copy()
+    bv.tl.basisvae(adata, layer=layer, seed=1, **KWARGS)
+    first = adata.obsm["X_basisvae"].copy()
+    found = bv.tl.basisvae(adata, layer=layer, seed=2, copy=copy, **KWARGS)
+    found = found if copy else adata
+    assert found.uns["basisvae"]["seed"] == 2
+    assert np.abs(found.obsm["X_basisvae"] - first).max() > 0
+    assert (adata.obsm["X_basisvae"] == first).all() == copy
+
+
+def test_a_run_beside_another_leaves_it(adata):
+    bv.tl.basisvae(adata, seed=1, **KWARGS)
+    first = adata.obsm["X_basisvae"].copy()
+    bv.tl.basisvae(adata, seed=2, key_added="other", **KWARGS)
+    np.testing.assert_array_equal(adata.obsm["X_basisvae"], first)
+    assert {"basisvae", "other"} <= set(adata.uns)
