@@ -160,8 +160,8 @@ class SmoothBasis(nn.Module):
 
     def forward(self, z: Tensor, wanted: Tensor | None = None) -> Tensor:
         """b_k(z_n) of points ``(N, 1)``, shape ``(N, K)``; ``wanted`` makes no difference."""
-        every = torch.arange(self.n_basis, device=z.device)
-        return self._grid().at_pairs(z, None, every)
+        curves = torch.arange(1, self.n_basis, device=z.device)
+        return torch.cat([torch.ones_like(z), self._grid().at_pairs(z, None, curves)], 1)
 
     def evaluator(
         self, z: Tensor, shift: Tensor | None, wanted: Tensor | None = None

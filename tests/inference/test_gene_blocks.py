@@ -168,7 +168,9 @@ def test_first_look_finds_a_shift_beyond_the_grid_of_training():
     """λ, δ and the group come back from noiseless counts, though δ lies between grid points."""
     torch.manual_seed(0)
     z = np.linspace(-2.0, 2.0, 400)[:, None]
-    model = build(small_counts(50, 12), n_basis=4, translation_invariant=True, n_hidden_basis=16)
+    model = build(
+        small_counts(50, 12), n_basis=4, translation_invariant=True, basis_functions="network"
+    )
     functions = model.module.basis
     with torch.no_grad():
         functions.amplitude.zero_()

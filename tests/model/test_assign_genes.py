@@ -86,7 +86,7 @@ def test_trained_genes_come_back(everything):
     assert same[is_clear].all()
     # A gene whose shift is not told may take another one that is as good, with a scale of its own.
     near = {key: np.abs(again[key] - trained[key])[is_clear] < 0.15 for key in ("shift", "scale")}
-    assert min(near["shift"].mean(), near["scale"].mean()) >= 0.9
+    assert min(near["shift"].mean(), near["scale"].mean()) >= 0.8
     intervals = model.get_gene_intervals(0.99)
     for key, is_near in near.items():
         inside = again[key].between(intervals[f"{key}_lower"], intervals[f"{key}_upper"])

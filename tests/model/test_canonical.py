@@ -18,6 +18,8 @@ def spread(request):
         scale_invariant=scale_invariant,
         translation_invariant=True,
         inference=inference,
+        basis_functions="network",  # whose parameters can be moved and mirrored exactly
+        shape_deviation=0.0,
     )
     spread_genes(model)
     return model

@@ -47,10 +47,9 @@ def test_only_what_belongs_to_new_batches_moves(mapped):
 @pytest.mark.parametrize(
     "name",
     [
-        "basis.direction",
-        "basis.threshold",
-        "basis.amplitude",
-        "basis.level",
+        "basis.weight",
+        "basis.prior",
+        "genes.deviation.weight",
         "assignment.logits",
         "genes.shift",
         "genes.log_scale",
@@ -138,7 +137,7 @@ def test_a_reference_of_one_named_batch_takes_a_new_one():
     query = BasisVAE.load_query_data(new_cells(), model, accelerator="cpu")
     train(query, 2)
     assert np.isfinite(query.get_latent_representation()).all()
-    assert torch.equal(query.module.basis.direction, model.module.basis.direction)
+    assert torch.equal(query.module.basis.weight, model.module.basis.weight)
 
 
 def test_a_reference_without_batches_takes_new_cells(fitted):
@@ -190,7 +189,7 @@ def test_unfrozen_mapping_moves_the_course(fitted_batches):
     query = BasisVAE.load_query_data(new_cells(), fitted_batches, accelerator="cpu", unfrozen=True)
     before = state(query)
     train(query, 1)
-    assert not torch.equal(before["basis.level"], query.module.basis.level)
+    assert not torch.equal(before["basis.weight"], query.module.basis.weight)
 
 
 def test_query_genes_can_be_prepared(fitted_batches):

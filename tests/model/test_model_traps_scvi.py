@@ -109,6 +109,8 @@ def test_the_loss_is_the_mean_local_part_plus_the_global_part_over_all_cells(inf
     scale, shift = module.genes.log_scale.exp(), module.genes.shifts()
     of_shifts = torch.distributions.Normal(0.0, module.genes.shift_prior_sd)
     prior = (phi * (of_shifts.log_prob(shift) - scale)).sum()
+    prior = prior - 0.5 * module.basis.weight.square().sum()
+    prior = prior - 0.5 * module.genes.deviation.weight.square().sum()
     qz = inputs["qz"]
     kl_z = torch.distributions.kl_divergence(qz, torch.distributions.Normal(0.0, 1.0)).sum(-1)
     local = loss.reconstruction_loss["reconstruction_loss"] + 0.7 * kl_z

@@ -90,9 +90,9 @@ def test_training_goes_on_from_where_it_was_interrupted(interrupted, monkeypatch
 
     for name in ("_start_latent.start_latent", "_start.start_shapes", "_start.fit_encoder"):
         monkeypatch.setattr(f"basisvae_scvi.model.{name}", no_start)
-    before = model.module.basis.direction.detach().clone()
+    before = model.module.basis.weight.detach().clone()
     train(model, 1)
-    change = (model.module.basis.direction - before).abs().max()
+    change = (model.module.basis.weight - before).abs().max()
     assert 0 < change < 0.5
 
 
@@ -197,13 +197,13 @@ def test_interrupted_parameters_are_those_of_the_last_step(adata):
 
     class Remember(Callback):
         def on_train_batch_end(self, trainer, pl_module, *args):
-            seen["level"] = pl_module.module.basis.level.detach().clone()
+            seen["level"] = pl_module.module.basis.weight.detach().clone()
 
     model = build(adata)
     stop = Interrupt(2, raise_keyboard_interrupt)
     with pytest.warns(UserWarning, match="interrupted"):
         train(model, 50, batch_size=32, callbacks=[Remember(), stop])
-    assert torch.equal(model.module.basis.level, seen["level"])
+    assert torch.equal(model.module.basis.weight, seen["level"])
 
 
 def test_training_that_goes_on_is_in_training_mode(fitted):
@@ -233,7 +233,7 @@ class Poison(Callback):
             dict(pl_module.module.named_parameters())[self.name].grad[0, 0] = torch.nan
 
 
-@pytest.mark.parametrize("name", ["genes.log_scale", "basis.amplitude"])
+@pytest.mark.parametrize("name", ["genes.log_scale", "basis.weight"])
 def test_a_step_that_is_not_finite_leaves_the_last_good_epoch(name):
     model, poison = build(small_counts()), Poison(3, name)
     with pytest.raises(FloatingPointError, match=rf"epoch 3\), which .* {name}\. The model keeps"):
