@@ -3,7 +3,12 @@
 import numpy as np
 
 from basisvae_scvi.inference import pool_cells, start_latent
-from basisvae_scvi.inference.structure import CurveGrid, SettledGenes, working_evidence
+from basisvae_scvi.inference.structure import (
+    CurveGrid,
+    GroupPrior,
+    SettledGenes,
+    working_evidence,
+)
 from basisvae_scvi.likelihood import get_likelihood
 from basisvae_scvi.model._constants import feature_constants
 
@@ -33,8 +38,7 @@ def settled(adata, name, shift, seed=0, n_basis=20, *, deviation=0.0, learns_dev
         learns_deviation=learns_deviation,
         log_z_prior=grid.log_z_prior,
         fixed_cells=False,
-        concentration=0.1,
-        n_basis=n_basis,
+        prior=GroupPrior(n_basis, 0.1),
         composes=family.is_count,
     )
     return genes, z

@@ -17,6 +17,7 @@ from ._pooling import variance_within
 from .structure import (
     CurveGrid,
     GroupedGenes,
+    GroupPrior,
     OwnCourse,
     WorkingEvidence,
     place_on_grid,
@@ -221,7 +222,7 @@ class PairEvidence:
         label
             Basis of each gene, shape ``(P,)``.
         """
-        grouped = GroupedGenes(self.working, concentration=1.0, n_basis=len(self.curves) + 1)
+        grouped = GroupedGenes(self.working, prior=GroupPrior(len(self.curves) + 1, 1.0))
         curves = self.curves.copy()
         for k in np.unique(label[label > 0]) - 1:
             genes = np.flatnonzero(label == k + 1)

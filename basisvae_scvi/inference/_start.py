@@ -21,6 +21,7 @@ from .structure import (
     CurveGrid,
     FoundStructure,
     GroupedGenes,
+    GroupPrior,
     SettledGenes,
     WorkingEvidence,
     anchor,
@@ -206,6 +207,7 @@ class StartSearch:
             log_z_prior=self._log_z_prior(cells),
             fixed_cells=module.observed_latent,
             learns_prior=self.finds_metric,
+            latent_weight=module.latent_weight,
             **self._settings(),
         )
         starts = [
@@ -249,12 +251,11 @@ class StartSearch:
         return log_density - logsumexp(log_density, axis=1, keepdims=True)
 
     def _settings(self) -> dict:
-        alpha = getattr(self.module.assignment.proportions, "alpha", None)
-        return {
-            "concentration": 1.0 if alpha is None else float(alpha[0]),
-            "n_basis": self.module.n_basis,
-            "composes": self.composes,
-        }
+        module = self.module
+        prior = GroupPrior(
+            module.n_basis, module.concentration, module.scheme, module.assignment_weight
+        )
+        return {"prior": prior, "composes": self.composes}
 
     def _all_cells(self, found: FoundStructure, searched: SettledGenes, genes, places):
         """E[z] of all cells, given the genes of the search, shape ``(N,)``."""
@@ -270,7 +271,8 @@ class StartSearch:
             )
             prior = self._log_z_prior(rows) if learned is None else learned
             held = prior + anchor(self.grid, places[rows])
-            means.append(posterior(log_likelihood, held) @ self.grid.z)
+            weighed = log_likelihood / self.module.latent_weight
+            means.append(posterior(weighed, held) @ self.grid.z)
         return np.concatenate(means)
 
     def _all_genes(

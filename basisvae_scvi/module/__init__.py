@@ -1,6 +1,6 @@
 """The model as a torch module: encoder, basis functions, gene parameters, q(w), the bound."""
 
-from ._assignment import SCHEMES, Assignment
+from ._assignment import SCHEMES, Assignment, InferenceScheme
 from ._basis import Z_LIMIT, BasisFunctions, NetworkBasis
 from ._constants import OUTPUT_KEYS, TENSOR_KEYS
 from ._deviations import LATENT_REACH, LATENT_STEP, deviation_functions, latent_grid
@@ -22,6 +22,7 @@ __all__ = [
     "BasisVAEModule",
     "FeatureConstants",
     "GeneParameters",
+    "InferenceScheme",
     "NetworkBasis",
     "SmoothBasis",
     "curve_support",

@@ -161,6 +161,7 @@ class BasisVAEModule(EncodingMixin, CompositionMixin, PredictionMixin, BaseModul
         self.likelihood = get_likelihood(gene_likelihood)
         self.gene_likelihood = gene_likelihood  # scvi-tools' RNA-seq methods ask for the name
         self.latent_weight, self.assignment_weight = latent_weight, assignment_weight
+        self.scheme, self.concentration = inference, concentration
         self.gene_prior, self.observed_latent = gene_prior, observed_latent
         self.objective, self.shape_deviation = objective, shape_deviation
         self.anchored_latent, self.latent_prior_scale = anchored_latent, latent_prior_scale

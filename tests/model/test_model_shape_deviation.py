@@ -180,3 +180,13 @@ def test_saved_and_further_genes_keep_their_courses(adata, tmp_path):
     np.testing.assert_array_equal(again.get_gene_trends(), trends)
     deviation = model.module.genes.deviation.weight.numpy()
     assert deviation.std() > 0.3
+
+
+def test_the_weight_of_groups_decides_how_many_the_search_finds(adata):
+    """β_w is heeded by the search: rigid genes fall into fewer groups, the larger it is."""
+    n_groups = [
+        clusters(find(adata, shape_deviation=0.0, assignment_weight=weight)).nunique()
+        for weight in (1.0, 100.0)
+    ]
+    assert n_groups[0] >= 6
+    assert n_groups[1] <= n_groups[0] - 2

@@ -16,6 +16,7 @@ from ._evidence import OwnCourse, Predictor, WorkingEvidence
 from ._families import working_evidence
 from ._grid import STEP, CurveGrid
 from ._moves import Moves
+from ._proportions import GroupPrior
 from ._search import FoundStructure, find_structure
 from ._state import GroupedGenes, SettledGenes, Structure
 
@@ -28,6 +29,7 @@ __all__ = [
     "CurveSpace",
     "CurveSums",
     "FoundStructure",
+    "GroupPrior",
     "GroupedGenes",
     "Moves",
     "OwnCourse",

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import digamma, gammaln, softmax
+from scipy.special import softmax
 
 from ._cells import divergence, learned_prior, posterior
 from ._curves import CurveSums
 from ._evidence import ScaleMoments, WorkingEvidence
+from ._proportions import GroupPrior
 
 _MAX_FIXED_POINT_STEPS = 60
 # A group of less than this many genes is no longer one.
@@ -101,10 +102,8 @@ class GroupedGenes:
     ----------
     evidence
         Working evidence.
-    concentration
-        Dirichlet concentration α.
-    n_basis
-        Number of bases K of the model, the flat one included.
+    prior
+        What groups cost.
     composes
         Whether the composition of the libraries may be fitted to the flat genes.
     learns_deviation
@@ -122,15 +121,14 @@ class GroupedGenes:
         self,
         evidence: WorkingEvidence,
         *,
-        concentration: float,
-        n_basis: int,
+        prior: GroupPrior,
         composes: bool = False,
         learns_deviation: bool = False,
         shift_prior_sd: float = 1.0,
     ):
         self.learns_deviation = learns_deviation
         self.evidence, self.grid = evidence, evidence.grid
-        self.concentration, self.n_basis, self.composes = concentration, n_basis, composes
+        self.prior, self.n_basis, self.composes = prior, prior.n_basis, composes
         self.all_genes = np.arange(evidence.n_genes)
         self.set_shift_prior(shift_prior_sd)
 
@@ -184,24 +182,14 @@ class GroupedGenes:
 
     def assign(self, evidence: np.ndarray, others: np.ndarray) -> np.ndarray:
         """φ of some genes at the collapsed fixed point; ``others`` is n_k of the rest."""
+        evidence = evidence / self.prior.weight
         phi = softmax(evidence, axis=1)
         for _ in range(_MAX_FIXED_POINT_STEPS):
-            new = softmax(evidence + digamma(self.concentration + others + phi.sum(0)), axis=1)
+            new = softmax(evidence + self.prior.log_weights(others + phi.sum(0)), axis=1)
             change, phi = np.abs(new - phi).max(initial=0.0), new
             if change < 1e-5:
                 break
         return phi
-
-    def log_partition(self, members: np.ndarray) -> float:
-        """Log Dirichlet-multinomial probability of group sizes, up to a constant."""
-        a = self.concentration
-        terms = gammaln(a + members) - gammaln(a)
-        return float(terms.sum() - gammaln(self.n_basis * a + members.sum()))
-
-    @staticmethod
-    def gene_terms(evidence: np.ndarray, phi: np.ndarray) -> float:
-        """Σ_jk φ (evidence − log φ)."""
-        return float((phi * (evidence - np.log(np.maximum(phi, 1e-300)))).sum())
 
     def structure(self, curves: np.ndarray, complexity: np.ndarray) -> Structure:
         """Genes assigned to given curves."""
@@ -212,7 +200,7 @@ class GroupedGenes:
             looked, at_shift, scale = empty[:, :, 0], empty, ScaleMoments(empty, empty)
         evidence = np.concatenate([self.evidence.flat_evidence[:, None], looked], axis=1)
         phi = self.assign(evidence, np.zeros(evidence.shape[1]))
-        bound = self.gene_terms(evidence, phi) + self.log_partition(phi.sum(0))
+        bound = self.prior.gene_terms(evidence, phi) + self.prior.log_partition(phi.sum(0))
         bound += complexity.sum() + self.evidence.composition_complexity
         return Structure(curves, complexity, phi, evidence, at_shift, scale, float(bound))
 
@@ -285,6 +273,8 @@ class SettledGenes(GroupedGenes):
         Whether the prior goes along with the cells, :func:`learned_prior`: that of shifts, which
         depend on the metric of z. Under N(0, 1) alone, a z that is stretched where many cells are
         costs less than the true one, and shapes do not fit each other on it.
+    latent_weight
+        β_z, by which KL(q(z) ‖ p(z)) counts.
 
     Attributes
     ----------
@@ -301,11 +291,12 @@ class SettledGenes(GroupedGenes):
         log_z_prior: np.ndarray,
         fixed_cells: bool,
         learns_prior: bool = False,
+        latent_weight: float = 1.0,
         **kwargs,
     ):
         super().__init__(evidence, **kwargs)
         self.log_z_prior, self.fixed_cells = log_z_prior, fixed_cells
-        self.learns_prior = learns_prior
+        self.learns_prior, self.latent_weight = learns_prior, latent_weight
         self.log_anchor = np.zeros(1)
 
     def log_prior_at(self, share: np.ndarray) -> np.ndarray:
@@ -323,13 +314,15 @@ class SettledGenes(GroupedGenes):
     def place(self, structure: Structure) -> np.ndarray:
         """Exact q(z) of all cells given the genes, shape ``(N, G)``."""
         log_prior = self.log_prior_at(structure.share) + self.log_anchor
-        return posterior(self.cell_log_likelihood(structure), log_prior)
+        return posterior(self.cell_log_likelihood(structure) / self.latent_weight, log_prior)
 
     def at(self, share: np.ndarray, structure: Structure) -> Structure:
         """The structure for cells at other places."""
         self.evidence.pool(share)
         again = self.structure(structure.curves, structure.complexity)
-        paid = 0.0 if self.fixed_cells else divergence(share, self.log_prior_at(share))
+        paid = 0.0
+        if not self.fixed_cells:
+            paid = self.latent_weight * divergence(share, self.log_prior_at(share))
         return replace(again, share=share, total=again.bound - paid)
 
     def settle(self, structure: Structure, n_rounds: int, n_sweeps: int = 1) -> Structure:

@@ -78,8 +78,8 @@ class Swap:
         spilled = rest[self.old + 1].sum() / n_new if n_new else 0.0
         self.others = np.r_[rest[stays], np.full(n_new, spilled)]
         self.evidence = structure.evidence[which][:, stays]
-        self.now = genes.gene_terms(structure.evidence[which], phi)
-        self.now += genes.log_partition(members) + structure.complexity[self.old].sum()
+        self.now = genes.prior.gene_terms(structure.evidence[which], phi)
+        self.now += genes.prior.log_partition(members) + structure.complexity[self.old].sum()
 
     def gain(self, evidence: np.ndarray, complexity: np.ndarray) -> tuple[float, np.ndarray]:
         """By how much the bound would rise, and φ of the genes concerned for the new curves.
@@ -93,8 +93,8 @@ class Swap:
         """
         joined = np.concatenate([self.evidence, evidence], axis=1)
         phi = self.genes.assign(joined, self.others)
-        then = self.genes.gene_terms(joined, phi) + complexity.sum()
-        then += self.genes.log_partition(self.others + phi.sum(0))
+        then = self.genes.prior.gene_terms(joined, phi) + complexity.sum()
+        then += self.genes.prior.log_partition(self.others + phi.sum(0))
         return float(then - self.now), phi[:, self.evidence.shape[1] :]
 
     def refitted(self, name: str, curves: np.ndarray) -> Trial:
