@@ -51,6 +51,11 @@ class Keys:
         return f"{self.key_added}_pseudotime"
 
     @property
+    def other_order(self) -> str:
+        """``obs``: the best order that tells another process, as ranks from 0 to 1."""
+        return f"{self.key_added}_other_order"
+
+    @property
     def assignment(self) -> str:
         """``varm``: φ, genes × K."""
         return f"{self.key_added}_assignment"
@@ -154,7 +159,7 @@ class Keys:
     def optional(self) -> dict[str, tuple[str, ...]]:
         """What a fit may lack, such as intervals and pseudotime, by attribute of AnnData."""
         return {
-            "obs": (self.pseudotime,),
+            "obs": (self.pseudotime, self.other_order),
             "var": (
                 self.shift_sd,
                 self.shift_lower,

@@ -15,6 +15,7 @@ from ._certainty import describe_certainty, describe_restarts
 from ._depth import describe_depth
 from ._own_courses import has_deviations, trained_deviations
 from ._placing import place
+from ._structure import rank_correlation
 
 if TYPE_CHECKING:
     from ._model import BasisVAE
@@ -60,6 +61,7 @@ def annotate(
     uns["params"] |= _data_description(source, layer, tables["assignment"].index)
     if not model.is_query_ and (depth := describe_depth(model)):
         uns["depth"] = depth
+    other = _other_order(model, source, z)
     target = source.copy() if copy else source
     # An earlier fit under the same key may have left what this one does not write.
     for attribute, names in keys.optional.items():
@@ -70,6 +72,8 @@ def annotate(
     target.obsm[keys.latent] = z
     if model.module.n_latent == 1:
         target.obs[keys.pseudotime] = model.to_pseudotime(z[:, 0])
+    if other is not None:
+        target.obs[keys.other_order] = other
     for name in ("assignment", "shift", "scale"):
         target.varm[getattr(keys, name)] = genes[name]
     clusters = genes["clusters"]
@@ -86,6 +90,16 @@ def annotate(
             target.var[name] = values.eq(True) if is_flag else values
     target.uns[keys.uns] = uns
     return target if copy else None
+
+
+def _other_order(model: BasisVAE, source: AnnData, z: np.ndarray) -> np.ndarray | None:
+    """The order of the model's own cells that tells another process, along z; ``None`` without."""
+    other = None if model.search_ is None else model.search_.get("other_order")
+    if other is None or model.adata is None or model.is_query_:
+        return None
+    if not source.obs_names.equals(model.adata.obs_names):
+        return None
+    return other if rank_correlation(other, z[:, 0]) >= 0 else 1.0 - other
 
 
 def _gene_tables(model: BasisVAE, intervals: bool) -> dict[str, pd.DataFrame]:

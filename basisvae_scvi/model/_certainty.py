@@ -65,6 +65,19 @@ def describe_restarts(model: BasisVAE) -> dict:
         "restart_bounds": np.asarray(model.search_["bounds"], dtype=np.float64),
         "best_restart": str(int(np.argmax(model.search_["bounds"]))),
         "flat_bound": float(model.search_["flat_bound"]),
+        **_orders(model.search_),
+    }
+
+
+def _orders(search: dict) -> dict:
+    """Orders to choose from: evidence, agreement with the one taken, the best other."""
+    if len(search["order_bounds"]) < 2 or "other" not in search:
+        return {}
+    return {
+        "order_bounds": np.asarray(search["order_bounds"], dtype=np.float64),
+        "order_agreement": np.asarray(search["order_agreement"], dtype=np.float64),
+        "order": int(search["order"]),
+        "other_order": int(search["other"]),
     }
 
 

@@ -137,7 +137,7 @@ class StartMixin(StartLatentMixin):
         if len(orders) > 1:
             order = start.found.order + 1
             logger.info("Of %d orders of the cells number %d tells most", len(orders), order)
-        self.search_ = describe_search(start, start.searched_genes)
+        self.search_ = describe_search(start, start.searched_genes, orders)
         if not start.has_trajectory:
             warnings.warn(
                 "No gene changes along z beyond what noise would do: all genes start on the flat "

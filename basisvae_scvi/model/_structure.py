@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from scipy.stats import rankdata
 
 from basisvae_scvi.inference import Start
 
+# Orders of the cells whose rank correlation is below this tell another process.
+_SAME_PROCESS = 0.9
 
-def describe_search(start: Start, genes: np.ndarray) -> dict:
+
+def describe_search(start: Start, genes: np.ndarray, orders: list[np.ndarray]) -> dict:
     """A search in plain arrays, so that it can be saved with a model.
 
     Parameters
@@ -17,6 +21,8 @@ def describe_search(start: Start, genes: np.ndarray) -> dict:
         What the search has found.
     genes
         Indices of the genes it looked at.
+    orders
+        Orders of all cells that it chose from, each ``(N,)``.
     """
     found = start.found
     columns = zip(*found.history, strict=True)
@@ -24,14 +30,36 @@ def describe_search(start: Start, genes: np.ndarray) -> dict:
     return {
         "genes": np.asarray(genes),
         "bounds": np.asarray(found.totals),
-        "order_bounds": np.asarray(found.order_totals),
+        "order_bounds": np.asarray(found.order_totals) - found.flat_total,
         "order": int(found.order),
+        **_describe_orders(orders, found.order_totals, found.order),
         "flat_bound": float(found.flat_total),
         "shift_prior_sd": float(found.hyperparameters.shift_prior_sd),
         "shape_deviation": float(found.hyperparameters.deviation),
         "assignments": [np.asarray(phi) for phi in found.assignments],
         "history": {name: list(column) for name, column in zip(names, columns, strict=True)},
     }
+
+
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> float:
+    """Spearman's correlation; 0 where one of them is constant."""
+    a, b = (rankdata(values) - 0.5 * (len(values) + 1) for values in (first, second))
+    power = np.sqrt((a @ a) * (b @ b))
+    return float(a @ b / power) if power > 0 else 0.0
+
+
+def _describe_orders(orders: list[np.ndarray], bounds: list[float], taken: int) -> dict:
+    """How far orders agree with the one taken, and the best that does not, as ranks 0 to 1."""
+    correlation = np.array([rank_correlation(order, orders[taken]) for order in orders])
+    agreement = np.abs(correlation)
+    described = {"order_agreement": agreement, "other": -1, "other_order": None}
+    differ = np.flatnonzero(agreement < _SAME_PROCESS)
+    if len(differ):
+        other = int(differ[np.argmax(np.asarray(bounds)[differ])])
+        rank = (rankdata(orders[other]) - 0.5) / len(orders[other])
+        forward = rank if correlation[other] >= 0 else 1.0 - rank
+        described |= {"other": other, "other_order": forward.astype(np.float32)}
+    return described
 
 
 def _overlap(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -163,6 +163,16 @@ def _orders(adata: AnnData, annotation: Annotation, colors: Sequence[str]) -> It
             "Histogram of the latent coordinate of the cells.",
             lambda q=q: pl.latent(adata, dimension=q, key=key, ax=_axes(7.0, 3.0), show=False),
         )
+    other = annotation.keys.other_order
+    if other in adata.obs and annotation.n_latent == 1:
+        yield Plan(
+            "other-order",
+            "z against another order",
+            "Cells by z and by the best order that tells another process: where they form a line, "
+            "both agree.",
+            f"Scatter plot of z and of the column {other} of obs.",
+            lambda: pl.latent(adata, color=other, key=key, ax=_axes(5.0, 4.0), show=False),
+        )
     found = next((name for name in _EMBEDDINGS if name in adata.obsm), None)
     if found is not None:
         yield Plan(

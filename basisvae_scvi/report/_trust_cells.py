@@ -17,6 +17,9 @@ from ._observed import Observed
 _MIN_CELLS = 200
 # Rank correlation of z with depth, share of its variance between batches, widest gap in its range.
 _DEPTH, _BATCH, _GAP = 0.7, 0.5, 0.2
+# Share of the evidence for the order taken at which another one is close: on four lines of the
+# worm embryo whose times are known, the best wrong order had 0.70 to 0.93 of the right one's.
+_CLOSE = 0.9
 # Rank correlation with the order of cells of one depth: on simulations it is 0.9 and more for a
 # process along which counts rise, and within 0.1 of 0 for depth alone.
 _KEPT = 0.5
@@ -53,9 +56,33 @@ def cell_findings(
         yield _depth(float(tested["correlation"]), float(tested["at_one_depth"]))
     elif observed is not None:
         yield _depth(_rank_correlation(z, observed.size_factor), None)
+    run = adata.uns[annotation.keys.uns]
+    if "order_bounds" in run:
+        yield _orders(run)
     batch_key = annotation.parameter("batch_key")
     if batch_key in adata.obs:
         yield _batches(z, adata.obs[batch_key][known])
+
+
+def _orders(run) -> Finding:
+    title, bounds = "Orders to choose from", np.asarray(run["order_bounds"], dtype=float)
+    other = int(run["other_order"])
+    if other < 0:
+        return Finding("ok", title, f"All {len(bounds)} orders that were looked at agree.")
+    taken, rival = bounds[int(run["order"])], bounds[other]
+    agreement = float(np.asarray(run["order_agreement"])[other])
+    text = (
+        f"Genes gain {taken:,.0f} nats by the order taken, and {rival:,.0f} by the best other one "
+        f"(rank correlation {agreement:.2f} with it)"
+    )
+    if rival > _CLOSE * taken:
+        return Finding(
+            "note",
+            title,
+            f"{text}: the cells may differ in a second process that is nearly as strong.",
+            "Look at both orders below; init= a column of obs, or latent_prior_key, says which.",
+        )
+    return Finding("ok", title, f"{text}.")
 
 
 def _gap(z: np.ndarray) -> Finding:

@@ -30,6 +30,9 @@ EXPECTED = {
     "is_dynamic": "{}_is_dynamic",
     "stability": "{}_stability",
     "restarts": "{}_restarts",
+    "deviation": "{}_deviation",
+    "course_sd": "{}_course_sd",
+    "other_order": "{}_other_order",
     "uns": "{}",
 }
 

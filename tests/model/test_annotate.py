@@ -9,10 +9,11 @@ import pytest
 from anndata import AnnData
 from model_helpers import fit, small_counts, twin
 from scipy import sparse
+from scipy.stats import rankdata, spearmanr
 
 from basisvae_scvi import __version__
 from basisvae_scvi.model._annotate import annotate
-from basisvae_scvi.model._structure import call_dynamic
+from basisvae_scvi.model._structure import _describe_orders, call_dynamic
 
 ATTRIBUTES = ("obs", "var", "obsm", "varm", "uns", "layers", "obsp", "varp")
 
@@ -32,9 +33,10 @@ def interval_keys(prefix):
     return ends | {f"{prefix}_shift_identified"}
 
 
-def expected_keys(prefix):
+def expected_keys(prefix, *, of_own_cells=True):
+    other = {f"{prefix}_other_order"} if of_own_cells else set()
     return {
-        "obs": {f"{prefix}_pseudotime"},
+        "obs": {f"{prefix}_pseudotime", *other},
         "var": {
             f"{prefix}_cluster",
             f"{prefix}_confidence",
@@ -50,6 +52,8 @@ def expected_keys(prefix):
             f"{prefix}_shift",
             f"{prefix}_scale",
             f"{prefix}_restarts",
+            f"{prefix}_deviation",
+            f"{prefix}_course_sd",
         },
         "uns": {prefix},
     }
@@ -86,7 +90,7 @@ def test_two_latent_dimensions_write_no_pseudotime():
     expected = expected_keys("basisvae")
     del expected["obs"]
     expected["var"] -= {*interval_keys("basisvae"), "basisvae_stability"}
-    expected["varm"] -= {"basisvae_restarts"}
+    expected["varm"] -= {f"basisvae_{name}" for name in ("restarts", "deviation", "course_sd")}
     before = key_sets(model.adata)
     annotated = model.annotate(copy=True)
     assert new_keys(before, key_sets(annotated)) == expected
@@ -216,6 +220,10 @@ def test_the_run_is_described(fitted, annotated):
         "restart_bounds",
         "best_restart",
         "flat_bound",
+        "order",
+        "other_order",
+        "order_bounds",
+        "order_agreement",
         "depth",
     }
     assert run["version"] == __version__
@@ -381,7 +389,8 @@ def test_new_cells_get_no_marks_of_scvi_tools(fitted):
     cells.obs_names = [f"new{i}" for i in range(30)]
     before = key_sets(cells)
     fitted.annotate(cells)
-    assert new_keys(before, key_sets(cells)) == expected_keys("basisvae")
+    expected = expected_keys("basisvae", of_own_cells=False)
+    assert new_keys(before, key_sets(cells)) == expected
 
 
 def test_a_model_without_data_stays_without(fitted, tmp_path):
@@ -492,3 +501,28 @@ def test_few_new_cells_are_placed_without_a_word_of_training(fitted, n):
         warnings.simplefilter("error", UserWarning)
         fitted.annotate(cells)
     assert np.isfinite(cells.obsm["X_basisvae"]).all()
+
+
+def test_the_best_order_that_tells_another_process_is_written(fitted, monkeypatch):
+    orders = [np.arange(120.0), 119.0 - np.arange(120.0), np.arange(120) % 7 + 0.0]
+    described = _describe_orders(orders, [90.0, 80.0, 70.0], 0)
+    assert described["other"] == 2  # the second is the first, seen from behind
+    np.testing.assert_allclose(described["order_agreement"][:2], 1.0)
+    monkeypatch.setattr(
+        fitted, "search_", fitted.search_ | described | {"order_bounds": [9, 8, 7]}
+    )
+    cells = fitted.adata.copy()
+    fitted.annotate(cells)
+    other = cells.obs["basisvae_other_order"].to_numpy()
+    rank = (rankdata(orders[2]) - 0.5) / 120
+    along = spearmanr(rank, cells.obsm["X_basisvae"][:, 0]).statistic >= 0
+    np.testing.assert_allclose(other, rank if along else 1.0 - rank, rtol=1e-6)
+    assert cells.uns["basisvae"]["other_order"] == 2
+    part = fitted.adata[:50].copy()
+    fitted.annotate(part)
+    assert "basisvae_other_order" not in part.obs
+
+
+def test_orders_that_agree_leave_no_other(fitted):
+    described = _describe_orders([np.arange(9.0), np.arange(9.0) ** 2], [5.0, 4.0], 0)
+    assert (described["other"], described["other_order"]) == (-1, None)

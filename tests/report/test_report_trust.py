@@ -133,3 +133,24 @@ def test_warnings_come_first():
     levels = [f.level for f in findings(adata, annotation, genes, None)]
     assert levels == sorted(levels, key=("warning", "note", "ok").index)
     assert set(levels) == {"warning", "note", "ok"}
+
+
+@pytest.mark.parametrize(
+    ("other", "level", "words"),
+    [
+        (-1, "ok", "All 3 orders that were looked at agree"),
+        (1, "note", "9,500 by the best other one (rank correlation 0.40 with it)"),
+        (2, "ok", "7,000 by the best other one"),
+    ],
+)
+def test_another_order_that_is_nearly_as_good_is_told(other, level, words):
+    adata = make_annotated()
+    adata.uns["basisvae"] |= {
+        "order_bounds": np.array([10_000.0, 9_500.0, 7_000.0]),
+        "order_agreement": np.array([1.0, 0.4, 0.2]),
+        "order": 0,
+        "other_order": other,
+    }
+    finding = judged(adata)["Orders to choose from"]
+    assert finding.level == level
+    assert words in finding.text
