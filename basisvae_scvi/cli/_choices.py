@@ -50,6 +50,13 @@ class GenePrior(StrEnum):
     all = "all"
 
 
+class BasisFunctionKind(StrEnum):
+    """What basis functions are."""
+
+    smooth = "smooth"
+    network = "network"
+
+
 class Objective(StrEnum):
     """What a basis costs."""
 

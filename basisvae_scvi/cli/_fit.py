@@ -135,6 +135,7 @@ def build_model(work: AnnData, settings: ModelSettings) -> BasisVAE:
         n_hidden=settings.n_hidden,
         n_layers=settings.n_layers,
         dropout_rate=settings.dropout_rate,
+        basis_functions=settings.basis_functions and settings.basis_functions.value,
         n_hidden_basis=settings.n_hidden_basis,
         n_grid=settings.n_grid,
         objective=settings.objective.value,

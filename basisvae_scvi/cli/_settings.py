@@ -12,6 +12,7 @@ from typer import Argument, Option
 
 from ._choices import (
     Accelerator,
+    BasisFunctionKind,
     CountLikelihood,
     Dispersion,
     GeneLikelihood,
@@ -171,9 +172,13 @@ class ModelSettings(LogSettings):
     dropout_rate: Annotated[
         float, _option("Dropout of the encoder.", MODEL, callback=fraction)
     ] = 0.1
-    n_hidden_basis: Annotated[int, _option("Units of each basis function.", MODEL, min=1)] = 16
+    basis_functions: Annotated[
+        BasisFunctionKind | None,
+        _option("Curves with a smoothness prior (default), or the paper's networks.", MODEL),
+    ] = None
+    n_hidden_basis: Annotated[int, _option("Units of each network.", MODEL, min=1)] = 16
     n_grid: Annotated[
-        int, _option("Grid points of the bases; 0 for none, exact and slow.", MODEL, min=0)
+        int, _option("Grid points of the networks; 0 for none, exact and slow.", MODEL, min=0)
     ] = 513
     max_epochs: MaxEpochs = None
     batch_size: BatchSize = 128

@@ -76,7 +76,7 @@ MODELS = {
         _attributes(lambda a: a["init_params_"]["non_kwargs"].update(n_tomorrow=3)),
         "does not fit",
     ),
-    "a parameter less": (_parameters(lambda p: p.pop("basis.level")), "does not fit"),
+    "a parameter less": (_parameters(lambda p: p.pop("basis.weight")), "does not fit"),
     "a parameter more": (_parameters(lambda p: p.update(new=torch.zeros(2))), "does not fit"),
     "a parameter of another size": (
         _parameters(lambda p: p.update({"genes.shift": p["genes.shift"][:, :2]})),

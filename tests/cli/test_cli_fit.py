@@ -17,14 +17,17 @@ from basisvae_scvi.cli._settings import ModelSettings
 from basisvae_scvi.data import Keys
 
 KEYS = {
-    "obs": {"basisvae_pseudotime"},
+    "obs": {"basisvae_pseudotime", "basisvae_other_order"},
     "var": {
         *("basisvae_cluster", "basisvae_confidence"),
         *("basisvae_gene_shift", "basisvae_gene_scale"),
         *Keys().optional["var"],
     },
     "obsm": {"X_basisvae"},
-    "varm": {f"basisvae_{name}" for name in ("assignment", "shift", "scale", "restarts")},
+    "varm": {
+        *("basisvae_assignment", "basisvae_shift", "basisvae_scale", "basisvae_restarts"),
+        *("basisvae_deviation", "basisvae_course_sd"),
+    },
     "uns": {"basisvae"},
     "layers": set(),
     "obsp": set(),
@@ -67,6 +70,7 @@ def test_genes_that_were_not_modelled_are_missing(fitted):
 def test_annotation_has_neither_paths_nor_times_nor_private_names(fitted):
     uns = _read(fitted / "out.h5ad").uns["basisvae"]
     of_search = {"search", "restart_bounds", "best_restart", "flat_bound"}
+    of_search |= {"order", "other_order", "order_bounds", "order_agreement"}
     described = {"params", "version", "grid", "basis", "history", "seed", "depth"}
     assert set(uns) == described | of_search
     assert uns["params"]["size_factor_key"] == "None"

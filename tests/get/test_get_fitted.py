@@ -23,7 +23,25 @@ def test_trends_are_scaled_and_shifted_bases_of_the_model(fitted):
     z = trends.index.to_numpy()
     for gene, row in clusters.iterrows():
         basis = model.get_basis_functions(z + row["shift"])[row["cluster"]].to_numpy()
-        np.testing.assert_allclose(trends[gene], row["scale"] * basis, rtol=2e-3, atol=1e-3)
+        common, annotation = row["scale"] * basis, get.Annotation.of(adata)
+        found = annotation.courses(annotation.genes.loc[[gene]], z, own_course=False)[:, 0]
+        np.testing.assert_allclose(found, common, rtol=2e-3, atol=1e-3)
+        own = np.exp(annotation.deviations(annotation.genes.loc[[gene]], z)[:, 0])
+        np.testing.assert_allclose(trends[gene], common * own, rtol=2e-3, atol=1e-3)
+
+
+def test_trends_are_those_of_the_model(fitted):
+    """Genes between two groups have a course of their own, too."""
+    model, adata = fitted
+    trends = get.trends(adata, n_points=40)
+    expected = model.get_gene_trends(z=trends.index.to_numpy())
+    unit = model.module.genes.feature_scale.numpy()
+    is_moving = model.get_clusters()["cluster"].astype(str) != "0"
+    found = trends[expected.columns] * unit
+    assert is_moving.sum() > 3
+    np.testing.assert_allclose(
+        found.loc[:, is_moving.to_numpy()], expected.loc[:, is_moving.to_numpy()], rtol=0.05
+    )
 
 
 def test_trends_span_the_central_cells(fitted):

@@ -65,7 +65,10 @@ def job():
 
 def test_writes_the_documented_keys_and_nothing_else(job):
     before, after = job[0], everything(job[1])
-    assert set(after["obs"]) - set(before["obs"]) == {"basisvae_pseudotime"}
+    assert set(after["obs"]) - set(before["obs"]) == {
+        "basisvae_pseudotime",
+        "basisvae_other_order",
+    }
     keys = bv.data.Keys()
     assert set(after["var"]) - set(before["var"]) == {
         *(f"basisvae_{name}" for name in ("cluster", "confidence", "gene_shift", "gene_scale")),
@@ -74,7 +77,8 @@ def test_writes_the_documented_keys_and_nothing_else(job):
     assert set(after["uns"]) - set(before["uns"]) == {"basisvae"}
     assert set(after["obsm"]) - set(before["obsm"]) == {"X_basisvae"}
     assert set(after["varm"]) - set(before["varm"]) == {
-        f"basisvae_{name}" for name in ("assignment", "shift", "scale", "restarts")
+        f"basisvae_{name}"
+        for name in ("assignment", "shift", "scale", "deviation", "course_sd", "restarts")
     }
     assert after["layers"] == before["layers"]
 
