@@ -27,6 +27,11 @@ def curve_support(translation_invariant: bool) -> np.ndarray:
     return LATENT_STEP * np.arange(-half, half + 1)
 
 
+def _forget_unit(module: SmoothBasis, _incompatible_keys) -> None:
+    """A state that was loaded says what the unit is; a function, so that it can be pickled."""
+    module._unit = None
+
+
 class SmoothBasis(nn.Module):
     """The flat basis (index 0) and K − 1 curves f_k = U w_k with w_k ~ N(0, I).
 
@@ -78,7 +83,7 @@ class SmoothBasis(nn.Module):
         self.register_buffer("prior", torch.zeros(n_basis - 1, dtype=torch.long))
         self.register_buffer("unit", torch.tensor(1.0))
         self._unit: float | None = None  # the same, where no device need be waited for
-        self.register_load_state_dict_post_hook(lambda module, _: module._forget_unit())
+        self.register_load_state_dict_post_hook(_forget_unit)
         self.reset_parameters()
 
     @property
@@ -90,11 +95,13 @@ class SmoothBasis(nn.Module):
     def reset_parameters(self) -> None:
         """Make all curves level."""
         self.unit.fill_(1.0)
-        self._forget_unit()
+        self._unit = None
         self.prior.zero_()
         self.weight.zero_()
         if not self.positive:  # the level 1; the log of which is 0
-            self.weight += self._told(np.ones((1, self.n_grid)))[1]
+            prior, weight = self._told(np.ones((1, self.n_grid)))
+            self.prior += prior
+            self.weight += weight
 
     def _told(self, curves: np.ndarray) -> tuple[Tensor, Tensor]:
         """Prior and w of curves ``(K', C)``: Gaussian-process regression with hardly any noise."""
@@ -130,9 +137,6 @@ class SmoothBasis(nn.Module):
     def rescale(self, unit: float) -> None:
         """Follow z to another unit, given in the old one."""
         self.unit.mul_(unit)
-        self._forget_unit()
-
-    def _forget_unit(self) -> None:
         self._unit = None
 
     def _values(self) -> tuple[Tensor, Tensor]:
