@@ -71,7 +71,8 @@ def describe_restarts(model: BasisVAE) -> dict:
 
 def _orders(search: dict) -> dict:
     """Orders to choose from: evidence, agreement with the one taken, the best other."""
-    if len(search["order_bounds"]) < 2 or "other" not in search:
+    # Models saved before orders were described have none.
+    if "other" not in search or len(search["order_bounds"]) < 2:
         return {}
     return {
         "order_bounds": np.asarray(search["order_bounds"], dtype=np.float64),

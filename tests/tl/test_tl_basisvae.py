@@ -98,7 +98,9 @@ def test_dtypes_and_shapes_are_as_documented(job):
         assert adata.var[f"basisvae_{name}"].dtype == np.float64
     run = adata.uns["basisvae"]
     described = {"params", "version", "seed", "grid", "basis", "history", "depth"}
-    assert set(run) == described | {"search", "restart_bounds", "best_restart", "flat_bound"}
+    of_search = {"search", "restart_bounds", "best_restart", "flat_bound"}
+    of_orders = {"order", "other_order", "order_bounds", "order_agreement"}
+    assert set(run) == described | of_search | of_orders
     assert run["seed"] == 0
     assert (run["basis"].dtype, run["basis"].shape) == (np.float64, (len(run["grid"]), 4))
 
