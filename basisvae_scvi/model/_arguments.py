@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from numbers import Integral, Real
 
 import numpy as np
@@ -14,8 +17,24 @@ def default_deviation(objective: str, n_latent: int) -> float | str:
     return "learned" if _heeds_deviation(objective, n_latent) else 0.0
 
 
+# Whether a model is made from one that was saved before bases were curves on a grid.
+_has_networks: ContextVar[bool] = ContextVar("basisvae_networks", default=False)
+
+
+@contextmanager
+def networks_by_default(has_networks: bool) -> Iterator[None]:
+    """Within the context models have networks for basis functions unless told otherwise."""
+    token = _has_networks.set(has_networks)
+    try:
+        yield
+    finally:
+        _has_networks.reset(token)
+
+
 def default_basis(objective: str, n_latent: int) -> str:
     """Kind of basis functions where the user says nothing."""
+    if _has_networks.get():
+        return "network"
     return "smooth" if _heeds_deviation(objective, n_latent) else "network"
 
 

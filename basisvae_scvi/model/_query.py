@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from basisvae_scvi._compat import set_params_online_update
+from basisvae_scvi.module import BasisFunctions
 
+from ._arguments import networks_by_default
 from ._saved_file import as_source, checked_file
 
 # The settings of scvi-tools' query mapping that decide what is trained, with its defaults.
@@ -65,7 +69,8 @@ class QueryMixin:
         """
         reference_model = as_source(reference_model)
         with checked_file(reference_model, None, trust_file):
-            query = super().load_query_data(adata, reference_model, **kwargs)
+            with networks_by_default(_has_networks(reference_model)):
+                query = super().load_query_data(adata, reference_model, **kwargs)
             n_known = _n_known_batches(reference_model, cls)
         query.is_query_ = True
         query.freeze_settings_ = {
@@ -111,6 +116,14 @@ class QueryMixin:
         mask[self.n_known_batches_ :] = 1.0
         offset.requires_grad_(True)
         offset.register_hook(lambda gradient: gradient * mask.to(gradient.device))
+
+
+def _has_networks(reference) -> bool:
+    """Whether a model, or the folder of a saved one, has networks for basis functions."""
+    if hasattr(reference, "module"):
+        return isinstance(reference.module.basis, BasisFunctions)
+    content = torch.load(Path(reference) / "model.pt", map_location="cpu", weights_only=False)
+    return "basis.direction" in content["model_state_dict"]
 
 
 def _n_known_batches(reference_model, cls) -> int:
