@@ -9,11 +9,12 @@ from ._gene_blocks import GeneFit, fit_gene_block
 from ._interrupt import GracefulStop, survive_interrupt
 from ._latent import LatentPrior, start_latent
 from ._orders import further_orders
+from ._own_courses import gene_tables
 from ._plan import BasisVAETrainingPlan
 from ._pooling import PooledCells, pool_cells
 from ._processes import one_process, processes_asked_for
 from ._profile import ProfileTable, working_model
-from ._refresh import AssignmentRefresher, gene_tables, pair_evidence, place_cells
+from ._refresh import AssignmentRefresher, pair_evidence, place_cells
 from ._runner import Runner, raising_errors
 from ._shapes import CurveSpace, ShapeSearch, shift_grid
 from ._start import Start, StartSearch, apply_start
@@ -25,7 +26,7 @@ from ._warm_start import (
     pooled_start,
     start_shapes,
 )
-from .structure import OwnCourse
+from .structure import OwnCourse, own_course
 
 __all__ = [
     "ENCODER_STEPS",
@@ -60,6 +61,7 @@ __all__ = [
     "gene_tables",
     "keeping_state",
     "one_process",
+    "own_course",
     "pair_evidence",
     "place_cells",
     "pool_cells",

@@ -18,7 +18,6 @@ from .structure import (
     CurveGrid,
     GroupedGenes,
     GroupPrior,
-    OwnCourse,
     WorkingEvidence,
     place_on_grid,
     working_evidence,
@@ -177,15 +176,6 @@ class PairEvidence:
         working = self.working
         of_flat = [working.flat_evidence, working.flat_scale()[0], np.zeros(self.n_genes)]
         return EvidenceTable(*self._in_blocks(partial(_optima, self.shift_prior_sd), of_flat))
-
-    def best_scales(self, shift: np.ndarray) -> np.ndarray:
-        """The most probable λ at shifts ``(P, K)``, deviations integrated out, ``(P, K)``."""
-        moving = self.working.best_scales(self.curves, shift[:, 1:])
-        return np.concatenate([self.working.flat_scale()[0][:, None], moving], axis=1)
-
-    def own_deviations(self, phi: np.ndarray, scale: np.ndarray, shift: np.ndarray) -> OwnCourse:
-        """How genes deviate from their bases; responsibilities, λ and δ are ``(P, K)``."""
-        return self.working.own_deviations(self.curves, phi, scale, shift)
 
     def posterior(self, level: float = 0.9) -> GenePosterior:
         """How well λ and δ are known under every basis, z and bases given.

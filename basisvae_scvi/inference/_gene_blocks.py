@@ -25,6 +25,7 @@ from basisvae_scvi.module._priors import log_prior_normal, log_prior_scale
 
 from ._evidence_table import PairEvidence
 from ._frozen import PROFILE_SHIFTS, FrozenCells, FrozenModel
+from ._own_courses import set_own_courses
 from ._pooling import pool_cells
 from ._profile import shortlist, working_model
 from .structure import OwnCourse
@@ -266,17 +267,11 @@ class GeneBlock:
 
     @torch.no_grad()
     def deviate(self, log_phi: Tensor) -> OwnCourse | None:
-        """Set own deviations for log φ ``(P, K)``, λ and δ as they are."""
-        if self.working is None or self.genes.deviation is None:
+        """Own deviations, and λ along with them, for log φ ``(P, K)`` and δ as they are."""
+        if self.working is None:
             return None
-        scale, shift = self.genes.scales(self.shape[1]), self.genes.shifts()
-        shift = torch.zeros(self.shape) if shift is None else shift
-        own = self.working.own_deviations(
-            *(values.double().numpy() for values in (log_phi.exp(), scale, shift))
-        )
-        if own.weight.size:
-            self.genes.deviation.set(own.weight)
-        return own
+        table, phi = self.working, log_phi.exp().double().numpy()
+        return set_own_courses(self.genes, phi, table.working, table.curves, table.z)
 
     @torch.no_grad()
     def evidence(self, listed: Tensor, *, exact: bool) -> Tensor:

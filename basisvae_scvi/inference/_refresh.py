@@ -15,6 +15,7 @@ from basisvae_scvi.likelihood import Pairs
 from basisvae_scvi.module import OUTPUT_KEYS, BasisVAEModule, FeatureConstants
 
 from ._evidence_table import PairEvidence, WorkingBases
+from ._own_courses import set_own_courses
 from ._pooling import pool_cells
 from ._profile import shortlist, working_model
 from ._shapes import shift_grid
@@ -23,7 +24,6 @@ from ._shapes import shift_grid
 _ACTIVE = 1e-3
 # Bases per gene, best first by the profile table, that the exact likelihood looks at.
 _SHORTLIST = 8
-_MIN_SCALE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -127,33 +127,6 @@ def pair_evidence(
     return PairEvidence(bases, at, cells.values, size, constants, weight, cells.batch)
 
 
-def set_deviations(module: BasisVAEModule, pairs: PairEvidence) -> None:
-    """Give genes their own deviations, and λ along with them, for q(w) and δ as they are.
-
-    λ that was trained beside other deviations would be off: where most of a gene's counts are on
-    one side, its level and its deviations can stand in for one another. The counts that the
-    working model sees have been through the dropout, of which λ is clear.
-    """
-    genes = module.genes
-    if genes.deviation is None or float(genes.shape_deviation) == 0.0:
-        return
-    phi, _, shift = gene_tables(module)
-    scale = np.maximum(pairs.best_scales(shift), _MIN_SCALE)
-    genes.deviation.set(pairs.own_deviations(phi, scale, shift).weight)
-    if genes.scale_invariant:
-        kept = 1.0 - genes.mean_dropout(torch.as_tensor(pairs.z)).double().cpu().numpy()
-        of_dynamic = torch.as_tensor(np.log(scale / kept[:, None])[:, 1:])
-        genes.log_scale[:, 1:] = of_dynamic.to(genes.log_scale)
-
-
-def gene_tables(module: BasisVAEModule) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """φ, λ and δ, each ``(P, K)``, float64."""
-    phi, scale = module.assignment(), module.genes.scales(module.n_basis)
-    shift = module.genes.shifts()
-    shift = torch.zeros_like(phi) if shift is None else shift
-    return tuple(values.detach().double().cpu().numpy() for values in (phi, scale, shift))
-
-
 class AssignmentRefresher:
     """Coordinate ascent on q(w), λ and δ, with z, the bases and the nuisances held.
 
@@ -232,7 +205,8 @@ class AssignmentRefresher:
         # Bases that the search has left level are no groups: with its own deviation any gene fits.
         evidence[:, module.assignment.idle()] = -torch.inf
         module.assignment.update(evidence, module.assignment_weight)
-        set_deviations(module, pairs)
+        phi = module.assignment().double().cpu().numpy()
+        set_own_courses(genes, phi, pairs.working, pairs.curves, pairs.z)
 
     def _evidence(self, module: BasisVAEModule, cells: PlacedCells, pairs: Pairs) -> Tensor:
         """What a gene gains by a basis: Σ_n log p, scaled to all cells, plus its log priors.

@@ -15,6 +15,7 @@ from basisvae_scvi.module import BasisVAEModule, FeatureConstants
 
 from ._latent import LatentPrior
 from ._metric import even_change, normal_scores
+from ._own_courses import set_own_courses
 from ._pooling import PooledCells, pool_cells, variance_within
 from ._warm_start import fit_basis_functions
 from .structure import (
@@ -335,13 +336,9 @@ def _set_genes(module: BasisVAEModule, start: Start) -> None:
     evidence = torch.full((n_genes, module.n_basis), -torch.inf, dtype=torch.float64)
     evidence[:, :n_used] = torch.as_tensor(start.evidence)
     module.assignment.update(evidence.to(device), module.assignment_weight)
-    if module.genes.deviation is not None and deviation > 0.0:
-        phi = module.assignment().double().cpu().numpy()[:, :n_used]
-        curves = np.log(start.curves) if module.likelihood.is_count else start.curves
-        own = start.working.own_deviations(
-            curves, phi, np.maximum(start.scale, _MIN_SCALE), start.shift
-        )
-        module.genes.deviation.set(own.weight)
+    phi = module.assignment().double().cpu().numpy()[:, :n_used]
+    curves = np.log(start.curves) if module.likelihood.is_count else start.curves
+    set_own_courses(module.genes, phi, start.working, curves, start.z)
 
 
 def apply_start(module: BasisVAEModule, start: Start) -> None:

@@ -97,7 +97,7 @@ class Observations:
         return table[self.batch]
 
     @property
-    def added(self) -> Tensor | None:
+    def total_offset(self) -> Tensor | None:
         """Offsets as they are, or with deviations those of every entry, ``(N, P)``."""
         if self.deviation is None or self.offset is None:
             return self.offset if self.deviation is None else self.deviation

@@ -38,10 +38,10 @@ def pair_locations(
 ) -> Tensor:
     """Location parameter of every cell under every pair, shape ``(N, M)``."""
     signal = basis.at_pairs(z, shift, pairs.basis) * scale
-    added = observations.added
+    offset = observations.total_offset
     if observations.deviation is None:
-        added = observations.per_cell(added)
-    offset = _columns(added, pairs.gene)
+        offset = observations.per_cell(offset)
+    offset = _columns(offset, pairs.gene)
     return likelihood.location(signal, observations.size_factor, offset)
 
 

@@ -111,7 +111,7 @@ class CanonicalView:
 
 
 def _evaluate(functions: BasisFunctions, z: np.ndarray) -> np.ndarray:
-    device = functions.level.device
+    device = functions.quadrature_nodes.device
     with torch.no_grad():
         values = functions(torch.as_tensor(z, dtype=torch.float32, device=device))
     return values.double().cpu().numpy()

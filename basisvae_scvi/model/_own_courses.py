@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.interpolate import CubicSpline
 
-from basisvae_scvi.inference import OwnCourse, gene_tables
+from basisvae_scvi.inference import OwnCourse, gene_tables, own_course
 from basisvae_scvi.module import LATENT_REACH, deviation_functions, latent_grid
 
 from ._canonical import CanonicalView
@@ -39,7 +39,7 @@ def trained_deviations(model: BasisVAE, *, return_sd: bool) -> dict[str, pd.Data
     tables = {"deviation": _framed(model, values, names)}
     if return_sd:
         pairs, _ = model._pair_evidence()
-        found = pairs.own_deviations(*gene_tables(model.module))
+        found = own_course(pairs.working, pairs.curves, *gene_tables(model.module))
         tables["course_sd"] = _sd_table(model, found.course_sd, names)
     return tables
 

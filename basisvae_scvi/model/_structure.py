@@ -30,9 +30,9 @@ def describe_search(start: Start, genes: np.ndarray, orders: list[np.ndarray]) -
     return {
         "genes": np.asarray(genes),
         "bounds": np.asarray(found.totals),
-        "order_bounds": np.asarray(found.order_totals) - found.flat_total,
+        "order_bounds": np.asarray(found.order_gains),
         "order": int(found.order),
-        **_describe_orders(orders, found.order_totals, found.order),
+        **_describe_orders(orders, found.order_gains, found.order),
         "flat_bound": float(found.flat_total),
         "shift_prior_sd": float(found.hyperparameters.shift_prior_sd),
         "shape_deviation": float(found.hyperparameters.deviation),

@@ -30,24 +30,11 @@ from ._genes import DispersionMode, FeatureConstants, GeneParameters, ZeroInflat
 from ._prediction import PredictionMixin
 from ._predictive import predictive_distribution
 from ._priors import kl_normal, standard_normal
-from ._smooth_basis import SmoothBasis
+from ._smooth_basis import SmoothBasis, networks_of_old_states
 
 GenePrior = Literal["assigned", "all"]
 Objective = Literal["evidence", "paper"]
 BasisKind = Literal["smooth", "network"]
-
-
-def _with_networks(module: BasisVAEModule, state: dict[str, Tensor], prefix: str, *_) -> None:
-    """States from before bases were curves on a grid hold networks."""
-    direction = state.get(f"{prefix}basis.direction")
-    if direction is None or not isinstance(module.basis, SmoothBasis):
-        return
-    module.basis = BasisFunctions(
-        module.n_basis,
-        n_hidden=direction.shape[-1],
-        positive=module.basis.positive,
-        normalize=module.basis.normalize,
-    ).to(module.device)
 
 
 class BasisVAEModule(EncodingMixin, CompositionMixin, PredictionMixin, BaseModuleClass):
@@ -202,7 +189,7 @@ class BasisVAEModule(EncodingMixin, CompositionMixin, PredictionMixin, BaseModul
         )
         self.assignment = Assignment(n_input, n_basis, inference, concentration)
         self._make_composition()
-        self.register_load_state_dict_pre_hook(_with_networks)
+        self.register_load_state_dict_pre_hook(networks_of_old_states)
 
     # -- p(y | z) -----------------------------------------------------------------------------
 

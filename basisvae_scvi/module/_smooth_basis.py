@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from basisvae_scvi.likelihood import BasisEvaluator, GridBasis, TabulatedBasis
 
-from ._basis import BASIS_FLOOR, prior_quadrature
+from ._basis import BASIS_FLOOR, BasisFunctions, prior_quadrature
 from ._deviations import LATENT_REACH, LATENT_STEP
 from ._smooth import smooth_priors
 
@@ -85,11 +85,6 @@ class SmoothBasis(nn.Module):
         self._unit: float | None = None  # the same, where no device need be waited for
         self.register_load_state_dict_post_hook(_forget_unit)
         self.reset_parameters()
-
-    @property
-    def level(self) -> Tensor:
-        """Any tensor with the type and on the device of the curves."""
-        return self.weight
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -172,3 +167,16 @@ class SmoothBasis(nn.Module):
     ) -> BasisEvaluator:
         """Evaluator of the pairs of a minibatch with shifts ``(M,)``, or none."""
         return TabulatedBasis(self(z)) if shift is None else self._grid()
+
+
+def networks_of_old_states(module: nn.Module, state: dict[str, Tensor], prefix: str, *_) -> None:
+    """States from before bases were curves on a grid hold networks."""
+    direction = state.get(f"{prefix}basis.direction")
+    if direction is None or not isinstance(module.basis, SmoothBasis):
+        return
+    module.basis = BasisFunctions(
+        module.n_basis,
+        n_hidden=direction.shape[-1],
+        positive=module.basis.positive,
+        normalize=module.basis.normalize,
+    ).to(direction.device)

@@ -10,6 +10,7 @@ from scvi import REGISTRY_KEYS
 from basisvae_scvi._parallel import run_jobs
 from basisvae_scvi.inference import FrozenCells, FrozenModel, fit_gene_block
 from basisvae_scvi.inference._gene_blocks import GeneBlock, is_near
+from basisvae_scvi.inference._own_courses import set_own_courses
 from basisvae_scvi.likelihood import use_backend
 from basisvae_scvi.model._constants import feature_constants
 from basisvae_scvi.module import BasisFunctions, FeatureConstants
@@ -142,6 +143,9 @@ def test_result_is_that_of_a_fit_with_bases_unchanged(trained, everything, parts
     with use_backend("torch"):
         _long_fit(module, cells, torch.tensor(values.toarray(), dtype=torch.float64), start)
     expected = module.assignment().detach().numpy()
+    table = start.working
+    if table is not None:  # λ and own deviations then follow from δ
+        set_own_courses(module.genes, expected, table.working, table.curves, table.z)
     label = expected.argmax(1)
     is_clear = expected.max(1) > 0.6
     assert is_clear.mean() > 0.7
@@ -155,12 +159,19 @@ def test_result_is_that_of_a_fit_with_bases_unchanged(trained, everything, parts
     np.testing.assert_allclose(found_scale, scale.numpy()[rows, label], rtol=tolerance)
     # What that costs, in nats of the bound of each gene, of which 0.5 are one standard deviation.
     bounds, start.integrated = [], None
-    for block_scale, block_shift in ((found.scale, found.shift), (scale.numpy(), shift.numpy())):
+    own = [
+        None if table is None else fit.weight for fit in (found.deviation, module.genes.deviation)
+    ]
+    tables = (found.scale, found.shift), (scale.numpy(), shift.numpy())
+    for (block_scale, block_shift), weight in zip(tables, own, strict=True):
+        if weight is not None:
+            start.genes.deviation.set(np.asarray(weight))
         start.genes.log_dispersion.data.copy_(module.genes.log_dispersion)
         start.genes.log_scale.data.copy_(torch.tensor(block_scale).log())
         start.genes.shift.data.copy_(torch.tensor(block_shift))
         evidence = start.evidence(torch.ones(start.shape, dtype=torch.bool), exact=True)
-        bounds.append(torch.logsumexp(evidence + torch.tensor(frozen.log_weight), 1))
+        paid = 0.0 if weight is None else 0.5 * torch.tensor(np.asarray(weight) ** 2).sum(1)
+        bounds.append(torch.logsumexp(evidence + torch.tensor(frozen.log_weight), 1) - paid)
     assert (bounds[1] - bounds[0]).max() < (0.15 if is_wide else 0.1)
 
 

@@ -66,7 +66,7 @@ def test_the_search_starts_from_the_order_that_tells_most():
     genes, z = settled(adata, "gaussian", shift=False)
     found = find_structure(genes, [[_folded(z)], [z]], 0, 1)
     assert found.order == 1
-    assert found.order_totals[1] > found.order_totals[0] + 50
+    assert found.order_gains[1] > found.order_gains[0] + 50
     alone = find_structure(genes, [[z]], 0, 1)
     assert alone.totals == found.totals  # looking at the other leaves no trace
 

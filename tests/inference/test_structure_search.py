@@ -217,9 +217,9 @@ def test_of_two_orders_the_one_is_taken_that_tells_more():
     genes, z = settled(adata, "gaussian", shift=False)
     folded = (np.abs(z) - np.abs(z).mean()) / np.abs(z).std()
     found = find_structure(genes, [[folded], [z]], 0, 2)
-    assert (found.order, len(found.order_totals), len(found.totals)) == (1, 2, 2)
-    assert found.order_totals[1] > found.order_totals[0] + 50
-    assert found.totals[0] >= found.order_totals[1]
+    assert (found.order, len(found.order_gains), len(found.totals)) == (1, 2, 2)
+    assert found.order_gains[1] > found.order_gains[0] + 50
+    assert found.order_gains[1] > 0
     assert order(found, adata) > 0.99
     alone = find_structure(genes, [[z]], 0, 2)
     assert alone.order == 0
@@ -292,7 +292,7 @@ def test_composition_is_interpolated_between_its_points():
     adata = simulate_counts(n_obs=60, n_vars=10, seed=108)
     BasisVAE.setup_anndata(adata)
     module = BasisVAE(adata, n_basis=3).module
-    z = module.basis.level.new_tensor([[-7.0], [-1.013], [0.4]])
+    z = module.basis.quadrature_nodes.new_tensor([[-7.0], [-1.013], [0.4]])
     assert module.composition_factor(z) is None
     module.set_composition(np.array([-2.0, 2.0]), np.array([-0.2, 0.2]))
     expected = np.exp(0.1 * np.array([-2.0, -1.013, 0.4]))
@@ -318,7 +318,7 @@ def test_evidence_table_agrees_with_the_sums_over_its_grid():
         deviation=float(module.genes.shape_deviation),
     )
     evidence.pool(place_on_grid(grid, z))
-    points = module.basis.level.new_tensor(grid.x)[:, None]
+    points = module.basis.quadrature_nodes.new_tensor(grid.x)[:, None]
     values = module.basis(points).detach().double().numpy()
     k = int(np.ptp(values, axis=0).argmax())  # others may be level
     curve = np.log(values[:, k])
@@ -360,7 +360,7 @@ def test_evidence_of_a_narrow_shift_is_that_of_its_gaussian(prior_sd):
     delta = np.linspace(-2.2, 2.2, 2201)
     scale = np.linspace(1e-4, 6.0, 1201)
     for j in range(6):
-        points = module.basis.level.new_tensor((z + delta[:, None]).reshape(-1, 1))
+        points = module.basis.quadrature_nodes.new_tensor((z + delta[:, None]).reshape(-1, 1))
         basis = module.basis(points)[:, 1].detach().double().numpy().reshape(2201, 300)
         basis *= constants.scale[j]
         square, cross, own = (basis**2).sum(1), basis @ x[:, j], (x[:, j] ** 2).sum()

@@ -170,14 +170,19 @@ def test_own_courses_are_those_of_the_genes(likelihood):
     assert slope == pytest.approx(1.0, abs=0.2)
 
 
-def test_saved_and_further_genes_keep_their_courses(adata, tmp_path):
+def test_saved_models_and_further_genes_keep_their_courses(adata, tmp_path):
     model = find(adata)
     trends = model.get_gene_trends()
     model.save(tmp_path / "model", save_anndata=True)
     again = BasisVAE.load(tmp_path / "model", accelerator="cpu")
     np.testing.assert_array_equal(again.get_gene_trends(), trends)
-    deviation = model.module.genes.deviation.weight.numpy()
-    assert deviation.std() > 0.3
+    # The same genes as further ones deviate alike, and so they stand in the annotation.
+    copy = adata.copy()
+    model.annotate(copy)
+    written = copy.varm["basisvae_deviation"].to_numpy()
+    found = model.assign_genes(adata, silent=True).deviations["deviation"].to_numpy()
+    assert written.std() > 0.05
+    assert np.abs(found - written).mean() < 0.2 * np.abs(written).mean()
 
 
 def test_the_weight_of_groups_decides_how_many_the_search_finds(adata):

@@ -12,8 +12,9 @@ from ._cells import anchor, place_on_grid, posterior
 from ._counts import CountEvidence
 from ._curves import CurvePrior, CurveSpace, CurveSums, curve_space
 from ._deviation import DEVIATIONS
-from ._evidence import OwnCourse, Predictor, WorkingEvidence
+from ._evidence import Predictor, WorkingEvidence
 from ._families import working_evidence
+from ._gene_courses import OwnCourse, best_scales, own_course
 from ._grid import STEP, CurveGrid
 from ._moves import Moves
 from ._proportions import GroupPrior
@@ -39,8 +40,10 @@ __all__ = [
     "Structure",
     "WorkingEvidence",
     "anchor",
+    "best_scales",
     "curve_space",
     "find_structure",
+    "own_course",
     "place_on_grid",
     "posterior",
     "smooth_priors",

@@ -73,7 +73,7 @@ class CountEvidence(WorkingEvidence):
         bare = self.sums.exposure.sum(0)
         size = np.log(bare.sum() / (bare @ np.exp(self.composition)))
         self.log_factor = self.composition + size
-        self._given = self._own.quadratics.moved(self.grid.basis.T @ self.log_factor)
+        self.given = self._own.quadratics.moved(self.grid.basis.T @ self.log_factor)
         expected = (self.sums.exposure @ np.exp(self.log_factor))[:, None] * self.unit
         self._flat = Level.fitted(self.sums.count.sum(2), expected, scales=self.scale_invariant)
         by_composition = self.at_grid @ self.log_factor
@@ -86,7 +86,7 @@ class CountEvidence(WorkingEvidence):
         if self.scale_invariant:
             level = self.grid.basis.sum(0)  # the constant function 1: log λ
             directions = np.column_stack([level, directions])
-        self.genes = Deviating(self._given, directions)
+        self.genes = Deviating(self.given, directions)
         self._by_level = self.genes.direction(0) if self.scale_invariant else None
 
     @property
@@ -104,14 +104,14 @@ class CountEvidence(WorkingEvidence):
         if self._own is not None:
             self._take_composition()
 
-    def _best_scales(self, seen):
+    def scales_of(self, course):
         mean, slope, _ = self._by_level
-        return np.exp(mean - (slope * seen).sum(1))
+        return np.exp(mean - (slope * course).sum(1))
 
-    def _by_scale(self, course):
+    def by_scale(self, course):
         return np.broadcast_to(self.grid.basis.sum(0), course.shape)
 
-    def _scaled(self, course, scale):
+    def scaled(self, course, scale):
         return course + np.log(scale)[:, None] * self.grid.basis.sum(0)
 
     def fit_composition(self, weight: np.ndarray) -> SmoothFit:

@@ -19,14 +19,11 @@ from basisvae_scvi.module import FeatureConstants
 from basisvae_scvi.module._smooth import SmoothFit
 
 from ._curves import CurveSums, curve_space
-from ._deviation import deviation_directions
 from ._grid import CurveGrid
 from ._quadratic import Deviating, Quadratics, squares
 
 # Columns of single precision that are in memory in double precision at a time.
 _GENES_PER_BLOCK = 512
-# Bases that a gene hardly follows have no part in its own course.
-_NEGLIGIBLE_SHARE = 1e-3
 # A gene's own course: prior standard deviation, its length, and that of its level.
 OWN_COURSE = {"sd": 1.2, "length": 0.5, "level": 1.0}
 # Length of own courses where orders of the cells are compared. A process has few bends: with
@@ -129,22 +126,6 @@ class CellWeights(NamedTuple):
     constant: np.ndarray
 
 
-class OwnCourse(NamedTuple):
-    """Own deviations ε = τ v u of genes, u ~ N(0, I) before there are data.
-
-    Attributes
-    ----------
-    weight
-        E[u], shape ``(P, R)``; R = 0 for τ = 0.
-    course_sd
-        Posterior standard deviation of the course, λ included, on the grid of z, shape ``(P, G)``;
-        NaN for genes that are mostly flat.
-    """
-
-    weight: np.ndarray
-    course_sd: np.ndarray
-
-
 class WorkingEvidence(ABC):
     """Sufficient statistics of the genes for cells on the grid.
 
@@ -175,6 +156,8 @@ class WorkingEvidence(ABC):
         The genes' own courses in terms of the grid's basis, shape ``(P, S)``.
     genes
         The genes, their deviations integrated out.
+    given
+        Log likelihoods of the genes' courses; ``None`` before cells are pooled.
     composition
         Log of a factor of the size factors over the grid of z, shape ``(G,)``; 0 where data have
         none.
@@ -187,7 +170,7 @@ class WorkingEvidence(ABC):
     offset: np.ndarray
     own_course: np.ndarray
     genes: Deviating
-    _given: Quadratics | None = None  # before cells are pooled
+    given: Quadratics | None = None
 
     def __init__(
         self,
@@ -253,72 +236,17 @@ class WorkingEvidence(ABC):
     def set_deviation(self, deviation: float) -> None:
         """Replace τ; takes part at once if cells are pooled."""
 
-    def _seen(self, curve: np.ndarray, shift: np.ndarray) -> np.ndarray:
-        """A curve as genes of shifts ``(P',)`` follow it, in terms of the basis, ``(P', S)``."""
-        return np.interp(self.grid.z + shift[:, None], self.grid.x, curve) @ self.grid.basis
-
     @abstractmethod
-    def _best_scales(self, seen: np.ndarray) -> np.ndarray:
+    def scales_of(self, course: np.ndarray) -> np.ndarray:
         """λ of every gene ``(P,)`` for courses ``(P, S)``, deviations integrated out."""
 
-    def best_scales(self, curves: np.ndarray, shift: np.ndarray) -> np.ndarray:
-        """The most probable λ of all genes under curves ``(K, C)`` at shifts ``(P, K)``."""
-        if not self.scale_invariant:
-            return np.ones_like(shift)
-        found = [
-            self._best_scales(self._seen(curve, at))
-            for curve, at in zip(curves, shift.T, strict=True)
-        ]
-        return np.stack(found, axis=1)
-
     @abstractmethod
-    def _scaled(self, course: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    def scaled(self, course: np.ndarray, scale: np.ndarray) -> np.ndarray:
         """Courses ``(P', S)`` of genes of given λ ``(P',)``."""
 
-    def own_deviations(
-        self, curves: np.ndarray, phi: np.ndarray, scale: np.ndarray, shift: np.ndarray
-    ) -> OwnCourse:
-        """How genes deviate from their bases, λ and δ given; what is flat does not.
-
-        Parameters
-        ----------
-        curves
-            Shape ``(K, C)``.
-        phi, scale, shift
-            Responsibilities, λ and δ, each ``(P, K + 1)``; column 0 is the flat basis.
-        """
-        course = np.zeros((self.n_genes, self.grid.basis.shape[1]))
-        share = np.zeros(self.n_genes)
-        for k, curve in enumerate(curves, start=1):
-            genes = np.flatnonzero(phi[:, k] > _NEGLIGIBLE_SHARE)
-            seen = self._seen(curve, shift[genes, k])
-            course[genes] += phi[genes, k, None] * self._scaled(seen, scale[genes, k])
-            share[genes] += phi[genes, k]
-        given = Deviating(self._given, deviation_directions(self.deviation))
-        return OwnCourse(given.coordinates(course, share), self._course_sd(course, share))
-
     @abstractmethod
-    def _by_scale(self, course: np.ndarray) -> np.ndarray:
+    def by_scale(self, course: np.ndarray) -> np.ndarray:
         """What courses ``(P', S)`` change by with log λ (other than of counts: with λ)."""
-
-    def _course_sd(self, course: np.ndarray, share: np.ndarray) -> np.ndarray:
-        """Posterior standard deviation of own courses, δ given, shape ``(P, G)``."""
-        own, sd = (
-            deviation_directions(self.deviation),
-            np.full((self.n_genes, len(self.grid.z)), np.nan),
-        )
-        for start in range(0, self.n_genes, _GENES_PER_BLOCK):
-            genes = np.arange(start, min(start + _GENES_PER_BLOCK, self.n_genes))
-            directions = np.broadcast_to(own, (len(genes), *own.shape))
-            if self.scale_invariant:
-                lead = self._by_scale(course[genes])[..., None]
-                directions = np.concatenate([lead, directions], axis=2)
-            inner = directions.transpose(0, 2, 1) @ (self._given.quadratic[genes] @ directions)
-            seen = self.grid.basis @ directions
-            spread = np.linalg.solve(np.eye(inner.shape[1]) + inner, seen.transpose(0, 2, 1))
-            sd[genes] = np.sqrt(np.maximum((seen * spread.transpose(0, 2, 1)).sum(2), 0.0))
-        sd[share < 0.5] = np.nan
-        return sd
 
     @abstractmethod
     def integrate(

@@ -51,10 +51,10 @@ class GaussianEvidence(WorkingEvidence):
         return weighted, precision, np.zeros(self.n_genes)
 
     def _take(self, weighted: np.ndarray, precision: np.ndarray, constant: np.ndarray) -> None:
-        self._given, own, self.offset = self._fitted(
+        self.given, own, self.offset = self._fitted(
             weighted, precision, constant, own_course_prior()
         )
-        self.own_course = own.courses(np.zeros_like(self._given.linear), np.ones(self.n_genes))
+        self.own_course = own.courses(np.zeros_like(self.given.linear), np.ones(self.n_genes))
         told = (weighted - self.offset[..., None] * precision).sum(0)
         flat = Statistics(self.level * told.sum(1), self.level**2 * precision.sum((0, 2)))
         self._flat_moments = self._integrated(flat, constant)
@@ -86,23 +86,24 @@ class GaussianEvidence(WorkingEvidence):
         return offset - offset.mean(0)
 
     def _integrate_deviations(self) -> None:
-        self.genes = Deviating(self._given, deviation_directions(self.deviation))
+        self.genes = Deviating(self.given, deviation_directions(self.deviation))
 
     def set_deviation(self, deviation: float) -> None:
         self.deviation = deviation
-        if self._given is not None:
+        if self.given is not None:
             self._integrate_deviations()
 
-    def _best_scales(self, seen):
+    def scales_of(self, course):
         marginal = self.genes.marginal
-        square = ((marginal.quadratic @ seen[..., None])[..., 0] * seen).sum(1)
-        return self.best_scale(Statistics((marginal.linear * seen).sum(1), square), slice(None))
+        square = ((marginal.quadratic @ course[..., None])[..., 0] * course).sum(1)
+        cross = (marginal.linear * course).sum(1)
+        return self.best_scale(Statistics(cross, square), slice(None))
 
-    def _by_scale(self, course):
+    def by_scale(self, course):
         size = np.sqrt((course @ self.grid.basis.T) ** 2 @ np.exp(self.grid.log_z_prior))
         return course / np.maximum(size, 1e-8)[:, None]
 
-    def _scaled(self, course, scale):
+    def scaled(self, course, scale):
         return course * scale[:, None]
 
     def integrate(self, statistics, genes):

@@ -38,9 +38,9 @@ class FoundStructure:
         Composition of the libraries, and prior of the shifts.
     totals
         Total of every restart; that of the best one, which alone is searched on, in the end.
-    order_totals
-        Log evidence of every order of the cells if each gene had a smooth course of its own. All
-        restarts begin at the best one.
+    order_gains
+        What every order of the cells explains if each gene has a smooth course of its own, in nats
+        over flat genes; 0 for a single one. All restarts begin at the best one.
     assignments
         φ of every restart, each ``(P, K_r + 1)``.
     history
@@ -56,7 +56,7 @@ class FoundStructure:
     flat_total: float
     hyperparameters: Hyperparameters
     totals: list[float]
-    order_totals: list[float]
+    order_gains: list[float]
     assignments: list[np.ndarray]
     history: list[HistoryEntry]
     order: int
@@ -172,6 +172,7 @@ def find_structure(
         )
 
     level = flat_total(genes, len(orders[0][0]))
+    flat_evidence = float(genes.evidence.flat_evidence.sum())
     totals = order_totals(genes, [places[0] for places in orders])
     order = int(np.argmax(totals))
     starts = orders[order]
@@ -188,7 +189,7 @@ def find_structure(
         flat_total=level,
         hyperparameters=best.hyperparameters,
         totals=[outcome.structure.total for outcome in outcomes],
-        order_totals=totals,
+        order_gains=[total - flat_evidence if len(totals) > 1 else 0.0 for total in totals],
         assignments=[outcome.structure.phi for outcome in outcomes],
         history=[entry for outcome in outcomes for entry in outcome.history],
         order=order,

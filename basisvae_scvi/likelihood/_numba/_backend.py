@@ -305,7 +305,7 @@ def _fused(
         observations.x,
         observations.batch,
         observations.size_factor,
-        observations.added,
+        observations.total_offset,
         observations.dispersion,
         observations.dropout_logits,
         table,

@@ -162,7 +162,7 @@ def _pair_sums(
         shift,
         z,
         observations.size_factor if likelihood.is_count else None,
-        observations.added,
+        observations.total_offset,
         observations.dispersion if likelihood.has_dispersion else None,
         observations.dropout_logits if likelihood.has_dropout else None,
     ).tensors()
