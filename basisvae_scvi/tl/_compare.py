@@ -59,6 +59,10 @@ def compare(
     same others, which tells how many bases, whether shifts and which likelihood the data bear.
     Search, starting values and training see the training cells alone.
 
+    Where genes deviate from their bases (``shape_deviation``), they follow courses of their own
+    whatever the bases, so that fewer bases, or none that shift, predict nearly as well. Pass
+    ``shape_deviation=0`` to compare bases and shifts by themselves.
+
     Parameters
     ----------
     adata
